@@ -1,0 +1,78 @@
+package oauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/url"
+)
+
+// AuthMethod is how a client authenticates at the token endpoint, by its
+// registered name (RFC 7591, "token_endpoint_auth_method").
+type AuthMethod string
+
+// The methods of RFC 6749, section 2.3.1.
+const (
+	AuthBasic AuthMethod = "client_secret_basic" // HTTP Basic
+	AuthPost  AuthMethod = "client_secret_post"  // members of the form
+)
+
+// Client is what an exchange has to know of an OAuth client.
+type Client struct {
+	ID         string
+	Secret     Secret
+	AuthMethod AuthMethod // one fixed method; the other is never tried
+	TokenURL   string
+	CACert     []byte // PEM, in place of the system's roots; empty: the system's roots
+}
+
+// form is an application/x-www-form-urlencoded body whose members keep their
+// order, so that a request can be held byte for byte against the
+// documentation.
+type form []struct{ name, value string }
+
+func (f *form) add(name, value string) {
+	*f = append(*f, struct{ name, value string }{name, value})
+}
+
+func (f form) encode() []byte {
+	var b bytes.Buffer
+	for i, member := range f {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(url.QueryEscape(member.name))
+		b.WriteByte('=')
+		b.WriteString(url.QueryEscape(member.value))
+	}
+	return b.Bytes()
+}
+
+// request builds the POST of RFC 6749, section 4.1.3 or 6. GetBody stays nil:
+// net/http sends such a request again under no circumstances.
+func (c *Client) request(ctx context.Context, grant form, userAgent string) (*http.Request, error) {
+	members := append(form(nil), grant...)
+	if c.AuthMethod == AuthPost {
+		members.add("client_id", c.ID)
+		members.add("client_secret", c.Secret.Reveal())
+	}
+	body := members.encode()
+
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.TokenURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.ContentLength = int64(len(body))
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("User-Agent", userAgent)
+	if c.AuthMethod != AuthPost {
+		// Id and secret are form-encoded before base64 (RFC 6749, section 2.3.1).
+		pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
+		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+	}
+	return req, nil
+}

@@ -1,0 +1,20 @@
+// Package oauth is the OAuth 2.0 client of the plugin (RFC 6749), reduced to
+// what a refresh token that works once needs: one request to the token
+// endpoint, sent at most once, and an honest account of what became of it.
+//
+// The data flow of one exchange:
+//
+//	Client, refresh token -> request -> one POST -> evidence + answer -> Result
+//
+// A Result has one of four outcomes. [Succeeded]: the server's answer carries
+// the tokens. [NotSent]: no connection was ever had, so the refresh token is
+// untouched. [Rejected]: the server refused with a complete 4xx answer.
+// [InDoubt]: everything else; the refresh token may or may not be spent. The
+// difference between NotSent and InDoubt comes from net/http/httptrace, never
+// from the text of an error.
+//
+// Nothing here retries, follows a redirect, keeps a connection or reads
+// Vault's storage, and nothing that a server wrote gets into an error but the
+// error codes that RFC 6749 registers. The package uses the standard library
+// only. All of it is safe for concurrent use.
+package oauth
