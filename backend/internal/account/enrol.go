@@ -1,0 +1,132 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// DefaultClient is the client of an account that names none.
+const DefaultClient = "default"
+
+// maxRetired is how many grants that are gone are remembered.
+const maxRetired = 16
+
+// Change is what a write asks of an account. What is nil or unset stays as it
+// is.
+type Change struct {
+	Client            *string
+	RefreshToken      oauth.Secret
+	SpareRefreshToken oauth.Secret
+	MinTTL            *time.Duration // 0: the mount's
+	RefreshOnRead     *bool
+}
+
+// Apply returns the account as the change wants it, and warnings; old is nil
+// where there is none. It spends nothing and never puts an old refresh token in
+// the place of a newer one: whoever writes the same token again, as Terraform
+// and scripts do, changes nothing.
+func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []string, error) {
+	if err := c.check(name, old); err != nil {
+		return nil, nil, err
+	}
+	a := Account{Client: DefaultClient}
+	if old != nil {
+		a = *old
+	}
+	if c.Client != nil {
+		a.Client = *c.Client
+	}
+	if c.MinTTL != nil {
+		a.MinTTL = *c.MinTTL
+	}
+	if c.RefreshOnRead != nil {
+		a.RefreshOnRead = *c.RefreshOnRead
+	}
+	var warnings []string
+	if t := c.RefreshToken; t.IsSet() {
+		if old != nil && old.hasSeen(t) {
+			warnings = append(warnings, "this refresh_token was written before; the account keeps its newest one")
+		} else {
+			a = a.WithGrant(t, now)
+		}
+	}
+	if t := c.SpareRefreshToken; t.IsSet() {
+		if old != nil && old.hasSeen(t) {
+			warnings = append(warnings, "this spare_refresh_token was written before; the account's grants stay as they are")
+		} else {
+			a = a.WithSpare(t, now)
+		}
+	}
+	return &a, warnings, nil
+}
+
+// check refuses what would lose or waste a refresh token.
+func (c Change) check(name string, old *Account) error {
+	invalid := func(format string, args ...any) error {
+		return &Error{Kind: KindInvalid, Account: name, Text: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case old == nil && !c.RefreshToken.IsSet():
+		return invalid("refresh_token is required to enrol an account; log in at Pagero to get one")
+	case c.RefreshToken.IsSet() && c.RefreshToken.Equal(c.SpareRefreshToken):
+		return invalid("refresh_token and spare_refresh_token are the same; a spare is a grant of its own: log in at Pagero twice")
+	case old == nil:
+		return nil
+	case c.RefreshToken.IsSet() && old.Spare.began(c.RefreshToken):
+		return invalid("this refresh_token is the account's spare; it takes over by itself when the grant dies")
+	case c.RefreshToken.IsSet() && old.Grant.Death != nil && old.hasSeen(c.RefreshToken):
+		return invalid("this refresh_token was written before and is of no use any more; log in at Pagero again and write the new one")
+	case c.Client != nil && *c.Client != old.Client && (!c.RefreshToken.IsSet() || old.hasSeen(c.RefreshToken)):
+		return invalid("a refresh token works with the client that it was issued to only; to change the client from %q to %q, write a new refresh_token with it", old.Client, *c.Client)
+	case c.Client != nil && *c.Client != old.Client && old.Spare != nil && !c.SpareRefreshToken.IsSet():
+		return invalid("the spare grant works with the client %q only; write a new spare_refresh_token with the new client", old.Client)
+	}
+	return nil
+}
+
+// hasSeen tells whether a refresh token was written to this account before.
+func (a *Account) hasSeen(t oauth.Secret) bool {
+	return a.Grant.began(t) || a.Spare.began(t) || slices.Contains(a.Retired, hash(t))
+}
+
+// began tells whether a refresh token began the grant, or is its newest.
+func (g *Grant) began(t oauth.Secret) bool {
+	return g != nil && (g.FirstTokenHash == hash(t) || g.RefreshToken.Equal(t))
+}
+
+// WithGrant gives the account a new grant and forgets what it knew of the old
+// one: its access token, its failures, its death. A spare stays.
+func (a Account) WithGrant(refreshToken oauth.Secret, now time.Time) Account {
+	a = a.retire(&a.Grant)
+	a.Grant = newGrant(refreshToken, now)
+	a.SpareUsed = false
+	a.Access, a.Failure, a.LastError = nil, nil, nil
+	a.LastRefresh, a.RefreshCount = time.Time{}, 0
+	return a
+}
+
+// WithSpare gives the account a spare grant in place of any before it.
+func (a Account) WithSpare(refreshToken oauth.Secret, now time.Time) Account {
+	a = a.retire(a.Spare)
+	spare := newGrant(refreshToken, now)
+	a.Spare, a.SpareUsed = &spare, false
+	return a
+}
+
+func newGrant(refreshToken oauth.Secret, now time.Time) Grant {
+	return Grant{RefreshToken: refreshToken, FirstTokenHash: hash(refreshToken), Authorized: now}
+}
+
+// retire remembers the first token of a grant that goes away, so that it is
+// recognized when it is written again.
+func (a Account) retire(g *Grant) Account {
+	if g == nil || g.FirstTokenHash == "" {
+		return a
+	}
+	retired := append(slices.Clone(a.Retired), g.FirstTokenHash)
+	a.Retired = retired[max(0, len(retired)-maxRetired):]
+	return a
+}

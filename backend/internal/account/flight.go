@@ -1,0 +1,307 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// announceTimeout bounds the Put of an intent: no POST follows one that took
+// longer, so that an intent's deadline holds in other processes, too.
+const announceTimeout = 5 * time.Second
+
+// flight is an exchange that callers wait for, from the moment that someone
+// wants one to the moment that its outcome can be read from the account. It may
+// be several POSTs: a prompt retry, a previous client secret, a spare grant.
+type flight struct {
+	done chan struct{} // closed when the flight has landed
+
+	// What follows is written before done is closed and read after it.
+	tried     bool  // an exchange was run; its outcome stands in the account
+	succeeded bool  // the account has a new access token
+	err       error // why no exchange was run
+
+	// begun is the account whose intent is written, for the goroutine that
+	// flies; nil: none.
+	begun *Account
+}
+
+// join returns the account's flight, and starts one where there is none.
+func (m *Manager) join(name string, ask Ask) (*flight, error) {
+	s := m.table.findOrMake(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight != nil {
+		return s.flight, nil
+	}
+	if !m.enter() {
+		return nil, closing(name)
+	}
+	s.flight = &flight{done: make(chan struct{})}
+	go m.fly(s, name, s.flight, ask)
+	return s.flight, nil
+}
+
+// enter counts a flight, unless Close was called.
+func (m *Manager) enter() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.open.Err() != nil {
+		return false
+	}
+	m.flights.Add(1)
+	return true
+}
+
+// land lets those go who wait for the flight. Only the first call counts.
+func (s *slot) land(f *flight, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == f {
+		s.flight = nil
+		f.err = err
+		close(f.done)
+	}
+}
+
+// fly runs a flight on a goroutine of its own. No caller's context reaches it.
+func (m *Manager) fly(s *slot, name string, f *flight, ask Ask) {
+	defer m.flights.Done()
+	release, err := s.acquire(m.open)
+	if err != nil {
+		s.land(f, closing(name))
+		return
+	}
+	defer release()
+	defer func() {
+		if p := recover(); p != nil {
+			err = m.contain(s, name, f, p)
+		}
+		s.land(f, err)
+	}()
+	err = m.exchange(s, name, f, ask)
+}
+
+// contain turns a panic into an error. An exchange that was begun is in doubt
+// then.
+func (m *Manager) contain(s *slot, name string, f *flight, p any) error {
+	m.Logger.Error("panic in an exchange", "account", name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if f.begun != nil {
+		settled, _ := f.begun.settle(outcome{Result: oauth.Result{
+			Reason: "an internal error came between", SentAt: f.begun.Grant.Intent.Started, AnsweredAt: clock(),
+		}})
+		s.ahead = &settled
+		s.publish(&settled)
+	}
+	return &Error{Kind: KindStorage, Account: name, Text: "internal error in an exchange; see Vault's log and report it"}
+}
+
+// exchange is what a flight does under the account's lock: it reads again,
+// decides again, and exchanges where that is still wanted.
+func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
+	a, err := m.read(m.open, s, name)
+	if err != nil {
+		return err
+	}
+	if a == nil {
+		m.table.drop(name)
+		return notFound(name)
+	}
+	s.publish(a)
+	settings, err := m.Settings(m.open)
+	if err != nil {
+		return storageError(name, "reading the mount's config", err)
+	}
+	// Only where a write can succeed.
+	if err := m.Writable(); err != nil {
+		return err
+	}
+	client, err := m.Clients.Client(m.open, a.Client)
+	var e *Error
+	if errors.As(err, &e) {
+		return &Error{Kind: e.Kind, Account: name, Text: e.Text}
+	}
+	if err != nil {
+		return storageError(name, fmt.Sprintf("reading the client %q", a.Client), err)
+	}
+	if client == nil {
+		return &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
+			"its client %q does not exist; create it with a write to clients/%s", a.Client, a.Client)}
+	}
+	env := m.env(settings)
+	env.ClientRevision = client.Revision
+	if Decide(a, env, ask).Action != Exchange {
+		return nil
+	}
+	return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
+}
+
+// rotate presents the account's refresh token until the outcome is known or has
+// to be waited for, and saves it.
+func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Client, timeout time.Duration) error {
+	for {
+		begun, err := m.announce(s, name, a, client, timeout)
+		if err != nil {
+			return err
+		}
+		f.begun = begun
+		jitter := m.Jitter()
+		result, current := m.present(begun, client, timeout)
+		settled, step := begun.settle(outcome{Result: result, clientRevision: client.Revision, jitter: jitter})
+		f.tried = true
+		f.succeeded = result.Outcome == oauth.Succeeded && settled.Failure == nil
+		switch {
+		case step == retryPromptly && m.pause(time.Second+time.Duration(jitter*float64(time.Second))):
+			m.report(name, begun, &settled, result)
+			a = &settled
+			continue
+		case step == useSpare && m.open.Err() == nil:
+			m.report(name, begun, &settled, result)
+			a = &settled
+			continue
+		}
+		m.save(s, name, f, &settled, result)
+		if result.Outcome == oauth.Succeeded && current && client.PreviousSecret.IsSet() {
+			s.land(f, nil)
+			if err := m.Clients.SecretWorked(m.ctx, a.Client, client.Revision); err != nil {
+				m.Logger.Warn("the previous client secret is kept: forgetting it failed", "client", a.Client, "error", err)
+			}
+		}
+		return nil
+	}
+}
+
+// announce writes the intent. Where that fails, nothing has been spent: a
+// standby, a lost quorum, a full disk and a sealed Vault are found out here.
+func (m *Manager) announce(s *slot, name string, a *Account, client *Client, timeout time.Duration) (*Account, error) {
+	posts := time.Duration(1)
+	if client.PreviousSecret.IsSet() {
+		posts = 2
+	}
+	started := clock()
+	begun := a.begin(Intent{
+		ID: m.NewID(), Process: m.Process, Started: started, Deadline: started.Add(announceTimeout + posts*timeout),
+	})
+	err := m.store.put(m.ctx, name, &begun, announceTimeout)
+	if err == nil && clock().Sub(started) > announceTimeout {
+		err = context.DeadlineExceeded // the process stood still in between
+	}
+	if err == nil {
+		return &begun, nil
+	}
+	if errors.Is(err, ErrReadOnly) {
+		return nil, ErrReadOnly
+	}
+	// The Put may have taken effect, but memory knows that no POST follows.
+	waiting := a.failed(FailedStorage, outcome{
+		Result: oauth.Result{Reason: "Vault's storage did not take the announcement of an exchange", AnsweredAt: clock()}, jitter: m.Jitter(),
+	})
+	s.ahead = &waiting
+	s.publish(&waiting)
+	m.Logger.Error("no exchange: Vault's storage failed before it; nothing was spent", "account", name, "error", err)
+	return nil, storageError(name, "announcing an exchange; the refresh token is untouched", err)
+}
+
+// present runs the exchange, a second time with the previous client secret
+// where the server refuses the current one: that spends no refresh token. It
+// tells whether the result was had with the current secret.
+func (m *Manager) present(a *Account, client *Client, timeout time.Duration) (result oauth.Result, current bool) {
+	ctx, cancel := context.WithDeadline(m.ctx, a.Grant.Intent.Deadline)
+	defer cancel()
+	refresh := func(secret oauth.Secret) oauth.Result {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		c := client.Client
+		c.Secret = secret
+		return m.Exchanger.Refresh(ctx, c, a.Grant.RefreshToken)
+	}
+	result = refresh(client.Secret)
+	if result.Outcome != oauth.Rejected || result.Code != oauth.CodeInvalidClient || !client.PreviousSecret.IsSet() {
+		return result, true
+	}
+	return refresh(client.PreviousSecret), false
+}
+
+// save writes the outcome: one Put, access token, refresh token and metadata
+// together. A failed Put of new tokens is not the end; see rescue. Nothing that
+// can fail, and nothing that may wait, stands between the answer and the Put.
+func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Result) {
+	err := m.store.put(m.ctx, name, a, storageTimeout)
+	m.report(name, f.begun, a, r)
+	switch {
+	case err == nil:
+		s.ahead = nil
+		s.publish(a)
+	case r.Outcome == oauth.Succeeded:
+		m.rescue(s, name, f, a, err)
+	default:
+		s.ahead = a
+		s.publish(a)
+		m.Logger.Warn("the outcome of an exchange is kept in memory: saving it failed", "account", name, "error", err)
+	}
+}
+
+// rescue keeps new tokens in memory while the storage refuses them, serves
+// readers from the copy and tries to save it until that holds. The account's
+// lock is held all the time, so that no other exchange or write comes between.
+// It gives up when Close has waited long enough.
+func (m *Manager) rescue(s *slot, name string, f *flight, a *Account, err error) {
+	unsaved := *a
+	unsaved.Unsaved = true
+	s.ahead = a
+	s.publish(&unsaved)
+	s.land(f, nil)
+	for count := 1; ; count++ {
+		m.Logger.Error("a new refresh token is not saved yet; it is kept in memory and saving is tried again", "account", name, "attempt", count, "error", err)
+		select {
+		case <-time.After(backOff(count, m.Jitter())):
+		case <-m.ctx.Done():
+			m.Logger.Error("a new refresh token was never saved and is lost", "account", name, "error", err)
+			return
+		}
+		if err = m.store.put(m.ctx, name, a, storageTimeout); err == nil {
+			s.ahead = nil
+			s.publish(a)
+			m.Logger.Info("the new refresh token is saved", "account", name, "attempts", count+1)
+			return
+		}
+	}
+}
+
+// pause waits; it returns false where Close was called meanwhile.
+func (m *Manager) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.open.Done():
+		return false
+	}
+}
+
+// report writes one line of log for an exchange, at a level that says whether
+// anybody has to do anything.
+func (m *Manager) report(name string, before, after *Account, r oauth.Result) {
+	fields := []any{
+		"account", name, "client", before.Client, "outcome", r.Outcome.String(), "state", after.State(),
+		"duration", r.AnsweredAt.Sub(r.SentAt).Round(time.Millisecond),
+	}
+	if r.Reason != "" {
+		fields = append(fields, "reason", r.Reason)
+	}
+	switch {
+	case r.Outcome == oauth.Succeeded:
+		m.Logger.Info("token refreshed", append(fields, "expires", stamp(r.SentAt.Add(r.Tokens.ExpiresIn)))...)
+	case after.SpareUsed && !before.SpareUsed:
+		m.Logger.Warn("grant died; its spare has taken over; enrol another spare", append(fields, "error", after.LastError.Message)...)
+	case after.Grant.Death != nil:
+		m.Logger.Error("grant died; reauthorization required", append(fields, "error", after.LastError.Message)...)
+	default:
+		m.Logger.Warn("exchange failed", append(fields, "next_attempt", stamp(after.Failure.NextAttempt))...)
+	}
+}

@@ -1,0 +1,352 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+func TestReadersShareOneExchange(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(grantAfter(time.Second))
+		var wg sync.WaitGroup
+		for range 300 {
+			wg.Go(func() {
+				if got := f.token("acme").Token.Token.Reveal(); got != "at-for-rt-0" {
+					t.Errorf("got %s", got)
+				}
+			})
+		}
+		wg.Wait()
+		f.wantPosts("rt-0")
+	})
+}
+
+func TestReadersShareAFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(unreachable)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { f.refused("acme", KindUnavailable) })
+		}
+		wg.Wait()
+		f.wantPosts("rt-0")
+		f.wantState("acme", StateFailing)
+	})
+}
+
+func TestExchangeOutlivesItsCaller(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(grantAfter(5 * time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := f.Token(ctx, "acme", Ask{}); err == nil {
+			t.Fatal("an answer within 1 s, from an exchange of 5 s")
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s, want rt-1", got)
+		}
+		f.token("acme")
+		f.wantPosts("rt-0")
+	})
+}
+
+func TestIntentStandsBeforeThePost(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(func(ctx context.Context, presented string) oauth.Result {
+			in := f.stored("acme").Grant.Intent
+			if in == nil || in.Process != "process-1" || !in.Started.Equal(clock()) || in.Deadline.Sub(in.Started) < f.settings.ExchangeTimeout {
+				t.Errorf("intent in storage at the time of the POST: %+v", in)
+			}
+			return grant(ctx, presented)
+		})
+		f.token("acme")
+		if in := f.stored("acme").Grant.Intent; in != nil {
+			t.Errorf("the intent is still there: %+v", in)
+		}
+	})
+}
+
+func TestNoPostWhereTheIntentCannotBeWritten(t *testing.T) {
+	for name, late := range map[string]bool{"not written": false, "written, but the answer was lost": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				f.enrol("acme")
+				f.storage.setFault(func(verb, _ string) fault {
+					if verb == "put" {
+						return fault{err: errDisk, late: late}
+					}
+					return fault{}
+				})
+				f.refused("acme", KindStorage)
+				f.wantPosts()
+				f.storage.setFault(nil)
+				time.Sleep(time.Minute)
+				f.token("acme")
+				f.wantPosts("rt-0")
+				f.wantState("acme", StateReady)
+				if e := f.account("acme").LastError; e == nil || strings.Contains(e.Message, "doubt") || strings.Contains(e.Message, "recovered") {
+					t.Errorf("last error %+v: the exchange was never in doubt", e)
+				}
+			})
+		})
+	}
+}
+
+func TestNoPostAfterASlowIntent(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" {
+				return fault{delay: announceTimeout + time.Second}
+			}
+			return fault{}
+		})
+		f.refused("acme", KindStorage)
+		f.wantPosts()
+	})
+}
+
+func TestAnswerComesAfterThePut(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		puts := 0
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" {
+				if puts++; puts == 2 {
+					return fault{delay: 3 * time.Second}
+				}
+			}
+			return fault{}
+		})
+		start := time.Now()
+		f.token("acme")
+		if d := time.Since(start); d < 3*time.Second {
+			t.Errorf("answered %s after the read, before the Put was done", d)
+		}
+	})
+}
+
+func TestAnExchangeIsTwoPutsAndOneGet(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.account("acme")
+		puts, gets := f.storage.count("put"), f.storage.count("get")
+		f.token("acme")
+		if got := f.storage.count("put") - puts; got != 2 {
+			t.Errorf("%d Puts, want 2: the intent, and all of the outcome", got)
+		}
+		if got := f.storage.count("get") - gets; got != 1 {
+			t.Errorf("%d Gets, want 1: the second read under the lock", got)
+		}
+		stored := f.stored("acme")
+		if stored.Grant.RefreshToken.Reveal() != "rt-1" || stored.Access.Token.Reveal() != "at-for-rt-0" {
+			t.Error("the outcome is not in one entry")
+		}
+	})
+}
+
+func TestRefreshTokenIsKeptWithoutAnAccessToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(answer(oauth.Result{Outcome: oauth.Succeeded}))
+		f.refused("acme", KindUnavailable)
+		f.wantState("acme", StateFailing)
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s, want rt-1", got)
+		}
+		time.Sleep(time.Minute)
+		f.token("acme")
+		f.wantPosts("rt-0", "rt-1")
+	})
+}
+
+func TestDeadMeansQuiet(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(invalidGrant)
+		f.refused("acme", KindDead)
+		for range 20 {
+			time.Sleep(time.Hour)
+			if e := f.refused("acme", KindDead); !strings.HasPrefix(e.Error(), "reauthorization required") {
+				t.Fatalf("message: %v", e)
+			}
+		}
+		f.wantPosts("rt-0")
+		f.wantState("acme", StateDead)
+
+		// An operator forces one try a call.
+		f.server.next(invalidGrant)
+		if _, err := f.Refresh(t.Context(), "acme"); err == nil {
+			t.Error("a forced refresh of a dead grant reports success")
+		}
+		f.wantPosts("rt-0", "rt-0")
+		f.refused("acme", KindDead)
+		f.wantPosts("rt-0", "rt-0")
+
+		// A new refresh token brings the account back.
+		if err := f.write("acme", Change{RefreshToken: oauth.NewSecret("new")}); err != nil {
+			t.Fatal(err)
+		}
+		f.wantState("acme", StateNew)
+		f.token("acme")
+		f.wantPosts("rt-0", "rt-0", "new")
+	})
+}
+
+func TestForcedTryRevivesAGrantThatTheServerTakesAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(invalidGrant)
+		f.refused("acme", KindDead)
+		if a, err := f.Refresh(t.Context(), "acme"); err != nil || a.State() != StateReady {
+			t.Fatalf("got %v, %v", a, err)
+		}
+		f.token("acme")
+	})
+}
+
+func TestPanicIsContained(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(func(context.Context, string) oauth.Result { panic("boom") })
+		f.refused("acme", KindStorage)
+		f.wantState("acme", StateInDoubt)
+		f.refused("acme", KindUnavailable) // the back-off holds
+		f.wantPosts("rt-0")
+		time.Sleep(time.Minute)
+		f.token("acme")
+		f.wantPosts("rt-0", "rt-0")
+	})
+}
+
+func TestWritersWaitForAnExchange(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(grantAfter(5 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		onRead := true
+		if err := f.write("acme", Change{RefreshOnRead: &onRead}); err != nil {
+			t.Fatal(err)
+		}
+		a := f.stored("acme")
+		if a.Grant.RefreshToken.Reveal() != "rt-1" || !a.RefreshOnRead {
+			t.Error("the write and the rotation did not both hold")
+		}
+
+		f.server.next(grantAfter(5 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		if err := f.Delete(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		f.refused("acme", KindNotFound)
+		if f.storage.entries[StoragePrefix+"acme"] != nil {
+			t.Error("the exchange brought a deleted account back")
+		}
+	})
+}
+
+func TestReadOnlyNodeExchangesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.readOnly = true
+		if _, err := f.Token(t.Context(), "acme", Ask{}); err != ErrReadOnly { //nolint:errorlint // bare on purpose
+			t.Errorf("got %v, want a bare ErrReadOnly", err)
+		}
+		if _, err := f.Refresh(t.Context(), "acme"); err != ErrReadOnly { //nolint:errorlint // bare on purpose
+			t.Errorf("got %v, want a bare ErrReadOnly", err)
+		}
+		// The node turns out to be read-only only when the intent is written.
+		f.readOnly = false
+		f.storage.failing(ErrReadOnly, "put")
+		if _, err := f.Token(t.Context(), "acme", Ask{}); err != ErrReadOnly { //nolint:errorlint // bare on purpose
+			t.Errorf("got %v, want a bare ErrReadOnly", err)
+		}
+		f.wantPosts()
+		f.wantState("acme", StateNew)
+	})
+}
+
+func TestMissingClientIsNamed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.clients.set(nil)
+		if e := f.refused("acme", KindNotFound); !strings.Contains(e.Error(), `"default"`) {
+			t.Errorf("message: %v", e)
+		}
+		f.clients.err = errDisk
+		f.refused("acme", KindStorage)
+		f.clients.err = &Error{Kind: KindClient, Text: "the host is not allowed"}
+		f.refused("acme", KindClient)
+		f.wantPosts()
+	})
+}
+
+func TestCloseWaitsForExchangesAndRefusesNewOnes(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.enrol("beta")
+		f.server.next(grantAfter(10 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		f.Close(f.settings.ExchangeTimeout)
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("Close did not wait: stored %s", got)
+		}
+		f.refused("beta", KindUnavailable)
+		f.wantPosts("rt-0")
+	})
+}
+
+func TestCloseIsBounded(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" && len(f.server.posts()) > 0 {
+				return fault{err: errDisk}
+			}
+			return fault{}
+		})
+		f.token("acme") // from the rescue copy
+		start := time.Now()
+		f.Close(f.settings.ExchangeTimeout)
+		if d := time.Since(start); d > f.settings.ExchangeTimeout+closeMargin {
+			t.Errorf("Close took %s", d)
+		}
+		synctest.Wait()
+		if !strings.Contains(f.log.String(), "never saved") {
+			t.Error("the loss is not logged")
+		}
+	})
+}
+
+func TestCanceledUpdateChangesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(grantAfter(14 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := f.Update(ctx, "acme", func(*Account) (*Account, error) { return nil, errors.New("called") })
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != KindUnavailable {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package account
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// slot is what memory holds of one account. Slots are made for accounts that
+// exist and are kept; a deleted account's is empty and small.
+type slot struct {
+	// lock is the account's lock; see the package documentation. It is a
+	// channel so that whoever waits for it can give up.
+	lock chan struct{}
+	// cached is the account as readers see it; nil: ask the storage.
+	cached atomic.Pointer[Account]
+	// ahead is the account where memory knows more than the storage: a Put
+	// failed. Only the holder of lock touches it.
+	ahead *Account
+
+	mu     sync.Mutex // guards what follows, and every change of cached
+	flight *flight    // the exchange under way; nil: none
+}
+
+func newSlot() *slot { return &slot{lock: make(chan struct{}, 1)} }
+
+// acquire takes the account's lock. It fails when ctx ends first.
+func (s *slot) acquire(ctx context.Context) (release func(), err error) {
+	select {
+	case s.lock <- struct{}{}:
+		return func() { <-s.lock }, nil
+	default:
+	}
+	select {
+	case s.lock <- struct{}{}:
+		return func() { <-s.lock }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// publish shows an account to readers. It must not be changed afterwards.
+func (s *slot) publish(a *Account) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cached.Store(a)
+}
+
+// table finds slots by the account's name.
+type table struct {
+	slots sync.Map // string -> *slot
+	// epoch counts what makes a storage read that is under way worthless:
+	// an invalidation, a delete.
+	epoch atomic.Uint64
+}
+
+// find returns nil where memory knows nothing of the account.
+func (t *table) find(name string) *slot {
+	if s, ok := t.slots.Load(name); ok {
+		return s.(*slot)
+	}
+	return nil
+}
+
+func (t *table) findOrMake(name string) *slot {
+	if s := t.find(name); s != nil {
+		return s
+	}
+	s, _ := t.slots.LoadOrStore(name, newSlot())
+	return s.(*slot)
+}
+
+// fill shows an account that was read from storage, when epoch was as given,
+// unless something newer is known. It returns what is shown.
+func (t *table) fill(s *slot, a *Account, epoch uint64) *Account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if newer := s.cached.Load(); newer != nil {
+		return newer
+	}
+	if t.epoch.Load() == epoch {
+		s.cached.Store(a)
+	}
+	return a
+}
+
+// drop makes readers ask the storage again. A rescue copy stays: the storage
+// does not have it.
+func (t *table) drop(name string) {
+	t.epoch.Add(1)
+	s := t.find(name)
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.cached.Load(); a == nil || !a.Unsaved {
+		s.cached.Store(nil)
+	}
+}
