@@ -1,0 +1,135 @@
+package simulation
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var selftest = flag.Bool("selftest", false, "look whether the simulation finds deliberate defects; takes minutes")
+
+// defects break the rules of the account code, each in one place. old must stand
+// in the file exactly once.
+var defects = []struct{ name, file, old, new string }{
+	{"no intent is written before the POST", "flight.go", `err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`},
+	{"another process's intent is not waited for", "policy.go", `env.Now.Before(until)`, `false`},
+	{"another process's intent is overridden by force", "policy.go", `in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`},
+	{"the account's lock is not taken", "slot.go", "	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"},
+	{"every reader has a flight of its own, without the second read", "flight.go", `	if Decide(a, env, ask).Action != Exchange {
+		return nil
+	}
+`, ``},
+	{"a failed Put of new tokens forgets them", "flight.go", `		m.rescue(s, name, f, a, err)
+`, `		s.publish(f.begun)
+`},
+	{"an exchange starts before a rescue copy is saved", "flight.go", `	for count := 1; ; count++ {`, `	return
+	for count := 1; ; count++ {`},
+	{"a refresh token without an access token is dropped", "transitions.go", `	if o.Tokens.RefreshToken.IsSet() {
+		a.Grant`, `	if o.Tokens.AccessToken.IsSet() {
+		a.Grant`},
+	{"the refresh token is not replaced", "transitions.go", `		a.Grant.RefreshToken = o.Tokens.RefreshToken
+`, ``},
+	{"a dead grant is presented again", "policy.go", `	if a.Grant.Death != nil {
+		return Block{Reason: BlockDead}
+	}
+	if`, `	if`},
+	{"a doubt kills the grant", "transitions.go", `		first := a.Grant.DoubtSince.IsZero()
+`, `		if o.Status == 0 {
+			return a.died(o)
+		}
+		first := a.Grant.DoubtSince.IsZero()
+`},
+	{"a refused client kills the grant", "transitions.go", `	case o.Code == oauth.CodeInvalidGrant:
+		return a.died(o)`, `	case o.Code == oauth.CodeInvalidGrant || o.Code == oauth.CodeInvalidClient:
+		return a.died(o)`},
+	{"the prompt retry does not wait", "flight.go", `m.pause(time.Second+time.Duration(jitter*float64(time.Second)))`, `m.pause(time.Millisecond)`},
+	{"the prompt retry is repeated", "transitions.go", `		if first && o.RetryAfter == 0 {`, `		if o.RetryAfter == 0 {`},
+	{"a failure is not waited for", "policy.go", `f != nil && env.Now.Before(f.NextAttempt) && !f.corrected(env)`, `f != nil && false`},
+	{"the wait does not grow", "transitions.go", `wait = backOff(max(count, 2), o.jitter)`, `wait = backOff(2, o.jitter)`},
+	{"Retry-After is ignored", "transitions.go", `	wait = max(wait, min(o.RetryAfter, maxRetryAfter))
+`, ``},
+	{"invalid_request is repeated in a loop", "transitions.go", `	case FailedClient, FailedRequest:
+		wait = humanBackOff
+`, ``},
+	{"a spare is not used", "transitions.go", `	if a.Spare == nil {
+		return a, land
+	}
+`, `	if a.Spare != nil || a.Spare == nil {
+		return a, land
+	}
+`},
+	{"a spare that was used stays a spare", "transitions.go", `a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true`, `a.Grant, a.SpareUsed = *a.Spare, true`},
+	{"a crash is not remembered as a doubt", "transitions.go", `		a.Grant.DoubtSince = left.Started
+`, `		_ = left
+`},
+	{"a doubt is not told from a rejection", "transitions.go", `LostSince: a.Grant.DoubtSince}`, `}`},
+	{"an old token that is written again replaces the newest", "enrol.go", `		if old != nil && old.hasSeen(t) {
+			warnings = append(warnings, "this refresh_token`, `		if false {
+			warnings = append(warnings, "this refresh_token`},
+	{"the exchange ends with Close at once", "manager.go", `	case <-landed:
+	case <-timer.C:
+`, `	default:
+`},
+	{"a token's life is counted from the answer", "transitions.go", `Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`},
+}
+
+// TestDefectsAreFound builds the account code with each defect in turn and plays
+// the default budget of seeds: the simulation has to fail.
+func TestDefectsAreFound(t *testing.T) {
+	if !*selftest {
+		t.Skip("takes minutes; make simulate-selftest runs it")
+	}
+	for _, d := range defects {
+		t.Run(d.name, func(t *testing.T) {
+			out := playWith(t, d.file, d.old, d.new)
+			if !strings.Contains(out, "replay it with") {
+				t.Fatalf("not found:\n%s", out)
+			}
+			for line := range strings.Lines(out) {
+				if _, found, ok := strings.Cut(line, "seed "); ok {
+					t.Logf("found by seed %s", strings.TrimSpace(found))
+					break
+				}
+			}
+		})
+	}
+}
+
+// playWith runs the simulation against the account code with one file changed.
+// The change is laid over the tree by the go command; no file of it is touched.
+func playWith(t *testing.T, file, from, to string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), from); n != 1 {
+		t.Fatalf("the text to change stands %d times in %s", n, file)
+	}
+	dir := t.TempDir()
+	changed := filepath.Join(dir, file)
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), from, to, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "test", "-vet=off", "-overlay", list, "-run", "^TestSimulation$", ".").CombinedOutput()
+	if err == nil {
+		return "the simulation passed\n" + string(out)
+	}
+	return string(out)
+}
