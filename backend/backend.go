@@ -1,0 +1,165 @@
+// Package backend is the Vault side of vault-plugin-pagero: paths, schemas,
+// decoding, answers and errors. Each path has a file of its own; the rules by
+// which refresh tokens are exchanged are in internal/account, the requests to
+// Pagero in internal/oauth.
+//
+// A request flows one way and back: fields -> account -> policy -> intent ->
+// exchange -> entry -> answer. Locks are taken in this order: an account's
+// (internal/account), then a client's.
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	mathrand "math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/errutil"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// Version is the plugin's version, a semantic version with a leading v. The
+// linker sets it in release builds.
+var Version = "v0.0.0-dev"
+
+const operationPrefix = "pagero"
+
+const backendHelp = `
+The Pagero secrets engine keeps the OAuth client secrets and refresh tokens of
+Pagero Online and hands out access tokens that work.
+
+Pagero's refresh tokens work once: every use returns the next one, and whoever
+loses it needs a person to log in again. The engine is the only one that ever
+uses them, saves the next one before anybody sees an answer, and renews access
+tokens when a read needs it. Set a client up below "clients/", enrol accounts
+below "accounts/", and read tokens at "token/<account>".
+`
+
+// backend is the secrets engine of one mount.
+type backend struct {
+	*framework.Backend
+	storage  logical.Storage
+	accounts *account.Manager
+
+	config      atomic.Pointer[config] // nil: ask the storage
+	configEpoch atomic.Uint64          // counts what outdates a read of config
+	configWrite sync.Mutex             // held by who changes the config
+	clientLocks []*locksutil.LockEntry // one is held by who changes a client
+}
+
+var (
+	_ logical.Backend = (*backend)(nil)
+	_ logical.Factory = Factory
+)
+
+// Factory is the logical.Factory of the engine: it only supplies what newBackend
+// works with.
+func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	return newBackend(ctx, conf, dependencies{
+		exchanger: &oauth.Exchanger{UserAgent: "vault-plugin-pagero/" + Version},
+		process:   rand.Text(),
+		jitter:    mathrand.Float64,
+	})
+}
+
+// dependencies are what tests replace.
+type dependencies struct {
+	exchanger account.Exchanger
+	process   string
+	jitter    func() float64
+}
+
+func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependencies) (*backend, error) {
+	b := &backend{storage: conf.StorageView, clientLocks: locksutil.CreateLocks()}
+	b.Backend = &framework.Backend{
+		Help:           strings.TrimSpace(backendHelp),
+		BackendType:    logical.TypeLogical,
+		RunningVersion: Version,
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{clientPrefix, account.StoragePrefix},
+		},
+		Paths: framework.PathAppend(
+			b.pathConfig(), b.pathClients(), b.pathAccounts(), b.pathToken(), b.pathRefresh(),
+		),
+		Clean:      b.clean,
+		Invalidate: b.invalidate,
+	}
+	if err := b.Setup(ctx, conf); err != nil {
+		return nil, err
+	}
+	b.accounts = account.NewManager(account.Options{
+		Storage:   accountStorage{b.storage},
+		Clients:   b,
+		Exchanger: deps.exchanger,
+		Settings:  b.settings,
+		Writable:  b.writable,
+		Process:   deps.process,
+		NewID:     rand.Text,
+		Jitter:    deps.jitter,
+		Logger:    b.Logger(),
+	})
+	return b, nil
+}
+
+// HandleRequest answers a token from memory before the framework sees the
+// request: the framework asks Vault for its replication state for every
+// request, over RPC, which costs a third of a cached read.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
+		if resp := b.cachedToken(name, req); resp != nil {
+			return resp, nil
+		}
+	}
+	if err := refuseMalformedSecrets(req); err != nil {
+		return respond(err)
+	}
+	return b.Backend.HandleRequest(ctx, req)
+}
+
+// HandleExistenceCheck is asked by Vault before each write, and what it returns
+// as an error goes to Vault's log.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+	if err := refuseMalformedSecrets(req); err != nil {
+		return false, false, errutil.UserError{Err: err.Error()}
+	}
+	return b.Backend.HandleExistenceCheck(ctx, req)
+}
+
+// clean runs when Vault unmounts, reloads, seals or steps down. It waits for
+// exchanges under way.
+func (b *backend) clean(context.Context) {
+	timeout := defaultConfig().ExchangeTimeout
+	if c := b.config.Load(); c != nil {
+		timeout = c.ExchangeTimeout
+	}
+	b.accounts.Close(timeout)
+}
+
+// invalidate is told that another node has written a key.
+func (b *backend) invalidate(_ context.Context, key string) {
+	switch {
+	case key == configKey:
+		b.dropConfig()
+	case strings.HasPrefix(key, account.StoragePrefix):
+		b.accounts.Invalidate(strings.TrimPrefix(key, account.StoragePrefix))
+	}
+}
+
+// writable returns account.ErrReadOnly on a standby, a performance secondary
+// (unless the mount is local) and a DR secondary.
+func (b *backend) writable() error {
+	if b.WriteSafeReplicationState() {
+		return nil
+	}
+	return account.ErrReadOnly
+}
+
+func now() time.Time { return time.Now().UTC().Round(0) }

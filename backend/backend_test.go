@@ -1,0 +1,261 @@
+package backend
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+func TestFactoryMakesABackendThatWorks(t *testing.T) {
+	t.Parallel()
+	b, err := Factory(t.Context(), &logical.BackendConfig{
+		StorageView: &logical.InmemStorage{}, System: &system{}, Logger: hclog.NewNullLogger(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, ok := b.(*backend)
+	if !ok {
+		t.Fatalf("it is a %T", b)
+	}
+	defer engine.Cleanup(t.Context())
+	if b.Type() != logical.TypeLogical {
+		t.Errorf("its type is %s", b.Type())
+	}
+	if v := engine.PluginVersion().Version; v != Version || !strings.HasPrefix(v, "v") {
+		t.Errorf("its version is %q", v)
+	}
+	resp, err := b.HandleRequest(t.Context(), &logical.Request{Operation: logical.ReadOperation, Path: "config"})
+	if err != nil || resp.IsError() {
+		t.Errorf("%v %v", resp, err)
+	}
+}
+
+// Vault calls the Factory where nothing can be written, and where the storage
+// may not even be readable.
+func TestStartAsksTheStorageNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		if n := m.storage.count(); n != 0 {
+			t.Errorf("it took %d storage operations", n)
+		}
+	})
+}
+
+func TestCleanupWaitsForTheExchangeUnderWay(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.pagero.answersAfter(10 * time.Second)
+		read := make(chan answer)
+		go func() { read <- m.read("token/acme") }()
+		m.pass(time.Second)
+		m.stop()
+		a := <-read
+		if a.status != 200 {
+			t.Errorf("%s", a)
+		}
+		m.want(m.write("refresh/acme", nil), 503, "being stopped")
+		m.wantPosts(1)
+		m.backend = m.start(m.storage)
+		if m.want(m.read("token/acme"), 200).token() != a.token() {
+			t.Error("the result was not saved")
+		}
+	})
+}
+
+// The wait of a Cleanup is the exchange_timeout and 5 s.
+func TestCleanupDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		timeout string
+		want    time.Duration
+	}{{"", 20 * time.Second}, {"30s", 35 * time.Second}} {
+		inBubble(t, func(t *testing.T, m *mount) {
+			m.enrol()
+			if test.timeout != "" {
+				m.want(m.write("config", fields{"exchange_timeout": test.timeout}), 204)
+			}
+			m.storage.fail(fault{verb: put, key: "account/", skip: 1})
+			m.wantWarning(m.want(m.read("token/acme"), 200), "not saved yet")
+			began := time.Now()
+			m.stop()
+			if took := time.Since(began); took != test.want {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+func TestExchangeEndsWithTheExchangeTimeout(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("config", fields{"exchange_timeout": "3s"}), 204)
+		m.pagero.answersAfter(time.Hour)
+		began := time.Now()
+		m.want(m.read("token/acme"), 503, "in doubt")
+		if took := time.Since(began); took < 7*time.Second || took > 8*time.Second { // twice, with 1 to 2 s between
+			t.Errorf("it took %s", took)
+		}
+		m.wantPosts(2)
+	})
+}
+
+func TestUnknownNamesLeaveNothingInMemory(t *testing.T) {
+	// Not parallel: it measures the heap.
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.read("token/acme"), 200)
+		const (
+			count = 300
+			size  = 8 << 10
+		)
+		for round := range 2 { // the first warms everything up
+			before := heap()
+			for i := range count {
+				name := fmt.Sprintf("%d-%d-%s", round, i, strings.Repeat("x", size))
+				for _, req := range []*logical.Request{
+					{Operation: logical.ReadOperation, Path: "token/" + name},
+					{Operation: logical.UpdateOperation, Path: "refresh/" + name},
+					{Operation: logical.ReadOperation, Path: "accounts/" + name},
+				} {
+					if _, err := m.HandleRequest(t.Context(), req); err == nil {
+						t.Fatalf("%s exists", req.Path)
+					}
+				}
+			}
+			if grown := heap() - before; round > 0 && grown > count*size/2 {
+				t.Errorf("%d unknown names have left %d bytes", count, grown)
+			}
+		}
+	})
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// The files hold what version 1 of the stored forms looks like. They are never
+// changed; a new version gets new ones.
+func TestEntriesOfVersion1AreRead(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		for key, file := range map[string]string{"config": "config.v1.json", "client/default": "client.v1.json"} {
+			text, err := os.ReadFile(filepath.Join("testdata", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.storage.Put(t.Context(), entryOf(key, string(text))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.wantData(m.want(m.read("config"), 200), fields{
+			"allowed_hosts": []string{"*.pageroonline.com", "localhost"}, "min_ttl": 90, "exchange_timeout": 20, "authorization_lifetime": 0,
+		})
+		m.wantData(m.want(m.read("clients/default"), 200), fields{
+			"client_id": "our-app", "client_secret_set": true, "auth_method": "client_secret_post",
+			"token_url":     "http://localhost:9000/oauth/v2/oauth-token",
+			"authorize_url": "http://localhost:9000/oauth/v2/oauth-authorize",
+			"revoke_url":    "http://localhost:9000/oauth/v2/oauth-revoke",
+			"redirect_uris": []string{"https://vault.example/cb"}, "scopes": []string{"one", "two"}, "ca_cert": "",
+		})
+		m.want(m.write("accounts/acme", fields{"refresh_token": firstToken}), 204)
+		m.pagero.knows(clientSecret)
+		m.want(m.read("token/acme"), 200)
+		m.wantSecrets(newSecret, clientSecret)
+	})
+}
+
+func TestEntriesAreWrittenInVersion1(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.want(m.write("config", fields{
+			"allowed_hosts": "*.pageroonline.com,localhost", "min_ttl": 90, "exchange_timeout": 20, "authorization_lifetime": 0,
+		}), 204)
+		c := fields{
+			"client_id": "our-app", "client_secret": clientSecret, "auth_method": "client_secret_post",
+			"token_url":     "http://localhost:9000/oauth/v2/oauth-token",
+			"authorize_url": "http://localhost:9000/oauth/v2/oauth-authorize",
+			"revoke_url":    "http://localhost:9000/oauth/v2/oauth-revoke",
+			"redirect_uris": "https://vault.example/cb", "scopes": "one,two",
+		}
+		m.want(m.write("clients/default", c), 204)
+		m.want(m.write("clients/default", fields{"client_secret": newSecret}), 204)
+		for key, file := range map[string]string{"config": "config.v1.json", "client/default": "client.v1.json"} {
+			want, err := os.ReadFile(filepath.Join("testdata", file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := normal(t, m.stored(key)); got != normal(t, string(want)) {
+				t.Errorf("%s is written as %s", key, got)
+			}
+		}
+	})
+}
+
+// normal is an entry with its members in order and without what is random.
+func normal(t *testing.T, entry string) string {
+	t.Helper()
+	var members fields
+	if err := json.Unmarshal([]byte(entry), &members); err != nil {
+		t.Fatal(err)
+	}
+	if members["revision"] != nil {
+		members["revision"] = len(members["revision"].(string))
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestClientRevisionChangesWithEveryWrite(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		seen := map[string]bool{}
+		for range 3 {
+			m.want(m.write("clients/default", minimalClient), 204)
+			c, err := m.loadClient(t.Context(), "default")
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[c.Revision] = true
+		}
+		if len(seen) != 3 {
+			t.Errorf("there are %d revisions", len(seen))
+		}
+	})
+}
+
+// A failure of Pagero's that lasts does not become a flood of exchanges.
+func TestAnAccountThatFailsIsTriedRarely(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.pagero.set(func(post) oauth.Result { return isUnreachable(post{}) })
+		for range 3600 {
+			m.read("token/acme")
+			m.pass(time.Second)
+		}
+		if n := len(m.pagero.take()); n < 60 || n > 150 {
+			t.Errorf("%d exchanges in an hour", n)
+		}
+	})
+}

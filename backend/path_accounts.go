@@ -1,0 +1,256 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// expiryWarning is how long before an authorization ends its account's read
+// warns.
+const expiryWarning = 90 * 24 * time.Hour
+
+func (b *backend) pathAccounts() []*framework.Path {
+	write := operation{
+		handler: b.writeAccount, verb: "write", suffix: "account",
+		summary: "Enrol an account or change it.",
+		description: "Stores the refresh token without spending it. Changes the fields that are given and leaves the others as they are. " +
+			"A new refresh_token brings a dead account back; one that was written before changes nothing.",
+		responses: noContent("The account is stored."),
+	}.build()
+	return []*framework.Path{
+		{
+			Pattern: "accounts/?$",
+			Fields:  listFields(),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: operation{
+					handler: b.listAccounts, verb: "list", suffix: "accounts",
+					summary:     "List the names of the accounts.",
+					description: "Returns the names in order; after and limit page through them.",
+					responses:   ok("The names.", keysField()),
+				}.build(),
+			},
+			HelpSynopsis:    "The accounts of this mount.",
+			HelpDescription: "List the names of the accounts; see accounts/<name>.",
+			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account", Navigation: true},
+		},
+		{
+			Pattern:        "accounts/" + framework.GenericNameWithAtRegex(fieldName),
+			Fields:         accountFields(),
+			ExistenceCheck: b.accountExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.CreateOperation: write,
+				logical.UpdateOperation: write,
+				logical.ReadOperation: operation{
+					handler: b.readAccount, verb: "read", suffix: "account",
+					summary:     "Read an account's state, without its tokens.",
+					description: "Tells whether the account works, when it was last refreshed, and after a failure what went wrong.",
+					responses:   ok("The account.", accountResponseFields()),
+				}.build(),
+				logical.DeleteOperation: operation{
+					handler: b.deleteAccount, verb: "delete", suffix: "account",
+					summary:     "Delete an account and its tokens.",
+					description: "The refresh token is gone with it: enrolling the account again takes a new login at Pagero.",
+					responses:   noContent("The account is gone."),
+				}.build(),
+			},
+			HelpSynopsis: "A Pagero user's authorization: its refresh token and its state.",
+			HelpDescription: `
+An account is enrolled with the refresh token of a login at Pagero. From then on
+the engine is the only one that may use that token: it works once, and the
+engine keeps the newest. Read access tokens at token/<name>.`,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account"},
+		},
+	}
+}
+
+func accountFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldName: nameField("account"),
+		fieldClient: {
+			Type: framework.TypeString, Default: account.DefaultClient,
+			Description:  "Name of the OAuth client that the refresh token was issued to.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Client"},
+		},
+		fieldRefreshToken: {
+			Type: framework.TypeString, Description: "Refresh token of a login at Pagero. Write only. Nobody else may use it afterwards.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh token", Sensitive: true},
+		},
+		fieldSpareRefreshToken: {
+			Type: framework.TypeString, Description: "Refresh token of a second login of the same user. Write only. It takes over when the first grant dies.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Spare refresh token", Sensitive: true},
+		},
+		fieldMinTTL: {
+			Type:         framework.TypeDurationSecond,
+			Description:  "Remaining life below which a read replaces the access token; 0 is the mount's min_ttl. It counts for at most half of the token's lifetime.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
+		},
+		fieldRefreshOnRead: {
+			Type:         framework.TypeBool,
+			Description:  "Every read runs the refresh grant. Concurrent reads share one.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh on read"},
+		},
+	}
+}
+
+func accountResponseFields() map[string]*framework.FieldSchema {
+	timeField := func(description string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeTime, Description: description + " RFC 3339, UTC."}
+	}
+	return map[string]*framework.FieldSchema{
+		fieldClient:                 {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
+		"state":                     {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
+		"spare":                     {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
+		fieldMinTTL:                 {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
+		fieldRefreshOnRead:          {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
+		"refresh_count":             {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
+		"authorized_time":           timeField("When the refresh token in use was written."),
+		"authorization_expire_time": timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
+		"last_refresh_time":         timeField("The last successful exchange; absent before the first."),
+		"access_token_expire_time":  timeField("When the current access token expires; absent where there is none."),
+		"last_error":                {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
+		"last_error_time":           timeField("When it went wrong."),
+		"next_attempt_time":         timeField("Before this no exchange is tried, after a failure."),
+	}
+}
+
+func (b *backend) accountExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
+	_, err := b.accounts.Get(ctx, data.Get(fieldName).(string))
+	var e *account.Error
+	if errors.As(err, &e) && e.Kind == account.KindNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (b *backend) listAccounts(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	names, err := b.accounts.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return page(names, data)
+}
+
+func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(fieldName).(string)
+	a, err := b.accounts.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return b.describeAccount(ctx, name, a)
+}
+
+// describeAccount is the answer of accounts/<name> and refresh/<name>.
+func (b *backend) describeAccount(ctx context.Context, name string, a *account.Account) (*logical.Response, error) {
+	cfg, err := b.loadConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("account %q: %w", name, err)
+	}
+	resp := &logical.Response{Data: map[string]any{
+		fieldClient:        a.Client,
+		"state":            string(a.State()),
+		"spare":            string(a.SpareState()),
+		fieldMinTTL:        seconds(a.MinTTL),
+		fieldRefreshOnRead: a.RefreshOnRead,
+		"refresh_count":    a.RefreshCount,
+	}}
+	set := func(field string, t time.Time) {
+		if !t.IsZero() {
+			resp.Data[field] = formatTime(t)
+		}
+	}
+	set("authorized_time", a.Grant.Authorized)
+	set("last_refresh_time", a.LastRefresh)
+	if a.Access != nil {
+		set("access_token_expire_time", a.Access.Expires)
+	}
+	if e := a.LastError; e != nil {
+		resp.Data["last_error"] = e.Message
+		set("last_error_time", e.Time)
+	}
+	if f := a.Failure; f != nil {
+		set("next_attempt_time", f.NextAttempt)
+	}
+	if cfg.AuthorizationLifetime > 0 {
+		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
+		set("authorization_expire_time", expires)
+		if expires.Sub(now()) < expiryWarning {
+			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before and write the new refresh_token.", formatTime(expires)))
+		}
+	}
+	if a.Unsaved {
+		resp.AddWarning("The newest refresh token is not saved yet, because Vault's storage fails; it is kept in memory and saving is being retried.")
+	}
+	return resp, nil
+}
+
+func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(fieldName).(string)
+	change, err := decodeChange(name, data)
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	err = b.accounts.Update(ctx, name, func(old *account.Account) (*account.Account, error) {
+		a, w, err := change.Apply(name, old, now())
+		if err != nil {
+			return nil, err
+		}
+		warnings = w
+		if old == nil || old.Client != a.Client {
+			c, err := b.loadClient(ctx, a.Client)
+			if err != nil {
+				return nil, err
+			}
+			if c == nil {
+				return nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
+			}
+		}
+		return a, nil
+	})
+	if err != nil || len(warnings) == 0 {
+		return nil, err
+	}
+	return &logical.Response{Warnings: warnings}, nil
+}
+
+func decodeChange(name string, data *framework.FieldData) (account.Change, error) {
+	var change account.Change
+	for field, to := range map[string]*oauth.Secret{
+		fieldRefreshToken: &change.RefreshToken, fieldSpareRefreshToken: &change.SpareRefreshToken,
+	} {
+		if _, given := data.Raw[field]; !given {
+			continue
+		}
+		// A token that is read from a file ends in a newline.
+		*to = oauth.NewSecret(strings.TrimSpace(data.Get(field).(string)))
+		if !to.IsSet() {
+			// Often a script's variable that is not set.
+			return change, invalid("account %q: %s is empty; nothing was changed", name, field)
+		}
+	}
+	if _, given := data.Raw[fieldClient]; given {
+		client := data.Get(fieldClient).(string)
+		change.Client = &client
+	}
+	if d, given := getSeconds(data, fieldMinTTL); given {
+		change.MinTTL = &d
+	}
+	if _, given := data.Raw[fieldRefreshOnRead]; given {
+		onRead := data.Get(fieldRefreshOnRead).(bool)
+		change.RefreshOnRead = &onRead
+	}
+	return change, nil
+}
+
+func (b *backend) deleteAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	return nil, b.accounts.Delete(ctx, data.Get(fieldName).(string))
+}

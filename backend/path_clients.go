@@ -1,0 +1,226 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+func (b *backend) pathClients() []*framework.Path {
+	write := operation{
+		handler: b.writeClient, verb: "write", suffix: "client",
+		summary: "Create or change an OAuth client.",
+		description: "Changes the fields that are given and leaves the others as they are. A new client_secret keeps the one before it as a fallback " +
+			"until the new one has worked once. A change of an endpoint's host must come with the client_secret.",
+		responses: noContent("The client is stored."),
+	}.build()
+	return []*framework.Path{
+		{
+			Pattern: "clients/?$",
+			Fields:  listFields(),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: operation{
+					handler: b.listClients, verb: "list", suffix: "clients",
+					summary:     "List the names of the OAuth clients.",
+					description: "Returns the names in order; after and limit page through them.",
+					responses:   ok("The names.", keysField()),
+				}.build(),
+			},
+			HelpSynopsis:    "The OAuth clients of this mount.",
+			HelpDescription: "List the names of the OAuth clients; see clients/<name>.",
+			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Client", Navigation: true},
+		},
+		{
+			Pattern:        "clients/" + framework.GenericNameRegex(fieldName),
+			Fields:         clientFields(),
+			ExistenceCheck: b.clientExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.CreateOperation: write,
+				logical.UpdateOperation: write,
+				logical.ReadOperation: operation{
+					handler: b.readClient, verb: "read", suffix: "client",
+					summary:     "Read an OAuth client, without its secret.",
+					description: "client_secret_set tells whether there is a secret; the secret itself is never returned.",
+					responses:   ok("The client.", clientResponseFields()),
+				}.build(),
+				logical.DeleteOperation: operation{
+					handler: b.deleteClient, verb: "delete", suffix: "client",
+					summary:     "Delete an OAuth client.",
+					description: "Accounts that use it stay; their tokens cannot be refreshed until the client is written again.",
+					responses:   noContent("The client is gone."),
+				}.build(),
+			},
+			HelpSynopsis: "An OAuth client registered at Pagero.",
+			HelpDescription: `
+A client is what Pagero gave you for your application: client_id and
+client_secret. The endpoints are Pagero's where none are given. Accounts use the
+client named "default" where they name none.`,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Client"},
+		},
+	}
+}
+
+func clientFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldName:     nameField("client"),
+		fieldClientID: {Type: framework.TypeString, Description: "Client id (RFC 6749, section 2.2).", DisplayAttrs: &framework.DisplayAttributes{Name: "Client ID"}},
+		fieldClientSecret: {
+			Type: framework.TypeString, Description: "Client secret. Write only.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Client secret", Sensitive: true},
+		},
+		fieldAuthMethod: {
+			Type: framework.TypeString, Default: string(oauth.AuthBasic), AllowedValues: authMethods,
+			Description:  "How the client authenticates: client_secret_basic (HTTP Basic) or client_secret_post (in the form).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Authentication method"},
+		},
+		fieldTokenURL: {
+			Type: framework.TypeString, Default: defaultTokenURL, Description: "Token endpoint.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Token endpoint", Group: "Endpoints"},
+		},
+		fieldAuthorizeURL: {
+			Type: framework.TypeString, Default: defaultAuthorizeURL, Description: "Authorization endpoint.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Authorization endpoint", Group: "Endpoints"},
+		},
+		fieldRevokeURL: {
+			Type: framework.TypeString, Default: defaultRevokeURL, Description: "Revocation endpoint (RFC 7009).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Revocation endpoint", Group: "Endpoints"},
+		},
+		fieldRedirectURIs: {
+			Type: framework.TypeCommaStringSlice, Description: "Redirect URIs that are registered at Pagero.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Redirect URIs"},
+		},
+		fieldScopes: {
+			Type: framework.TypeCommaStringSlice, Description: "Scopes that a login asks for.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Scopes"},
+		},
+		fieldCACert: {
+			Type: framework.TypeString, Description: "Certificates in PEM that are trusted in place of the system's for this client's endpoints.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate", EditType: "file"},
+		},
+	}
+}
+
+func clientResponseFields() map[string]*framework.FieldSchema {
+	fields := clientFields()
+	delete(fields, fieldName)
+	delete(fields, fieldClientSecret)
+	fields[fieldClientSecretSet] = &framework.FieldSchema{Type: framework.TypeBool, Required: true, Description: "Whether there is a client secret."}
+	return fields
+}
+
+func (b *backend) clientExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
+	c, err := b.loadClient(ctx, data.Get(fieldName).(string))
+	return c != nil, err
+}
+
+func (b *backend) listClients(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	names, err := b.storage.List(ctx, clientPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("storage failed while listing clients: %w", err)
+	}
+	slices.Sort(names)
+	return page(names, data)
+}
+
+func (b *backend) readClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(fieldName).(string)
+	c, err := b.loadClient(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, noSuchClient(name)
+	}
+	// A list is a list, never null, in JSON, too.
+	return &logical.Response{Data: map[string]any{
+		fieldClientID:        c.ID,
+		fieldClientSecretSet: c.Secret.IsSet(),
+		fieldAuthMethod:      c.AuthMethod,
+		fieldTokenURL:        c.TokenURL,
+		fieldAuthorizeURL:    c.AuthorizeURL,
+		fieldRevokeURL:       c.RevokeURL,
+		fieldRedirectURIs:    append([]string{}, c.RedirectURIs...),
+		fieldScopes:          append([]string{}, c.Scopes...),
+		fieldCACert:          c.CACert,
+	}}, nil
+}
+
+func noSuchClient(name string) error {
+	return &notFoundError{fmt.Sprintf("client %q does not exist; create it with a write of client_id and client_secret to clients/%s", name, name)}
+}
+
+func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(fieldName).(string)
+	cfg, err := b.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer b.lockClient(name)()
+	old, err := b.loadClient(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	c := &client{
+		AuthMethod: string(oauth.AuthBasic),
+		TokenURL:   defaultTokenURL, AuthorizeURL: defaultAuthorizeURL, RevokeURL: defaultRevokeURL,
+	}
+	if old != nil {
+		changed := *old
+		c = &changed
+	}
+	newSecret := c.decode(data)
+	if err := c.validate(name, cfg.AllowedHosts); err != nil {
+		return nil, err
+	}
+	if old != nil {
+		if err := c.succeed(name, old, newSecret); err != nil {
+			return nil, err
+		}
+	}
+	c.Revision = rand.Text()
+	if err := b.saveClient(ctx, name, c); err != nil {
+		return nil, err
+	}
+	b.Logger().Info("client written", "client", name, "new_secret", newSecret)
+	return nil, nil
+}
+
+// decode takes over the fields that are given, and tells whether a secret was.
+func (c *client) decode(data *framework.FieldData) (newSecret bool) {
+	for field, to := range map[string]*string{
+		fieldClientID: &c.ID, fieldAuthMethod: &c.AuthMethod, fieldTokenURL: &c.TokenURL,
+		fieldAuthorizeURL: &c.AuthorizeURL, fieldRevokeURL: &c.RevokeURL, fieldCACert: &c.CACert,
+	} {
+		if _, given := data.Raw[field]; given {
+			*to = data.Get(field).(string)
+		}
+	}
+	for field, to := range map[string]*[]string{fieldRedirectURIs: &c.RedirectURIs, fieldScopes: &c.Scopes} {
+		if _, given := data.Raw[field]; given {
+			*to = data.Get(field).([]string)
+		}
+	}
+	if _, given := data.Raw[fieldClientSecret]; !given {
+		return false
+	}
+	// A secret that is read from a file ends in a newline.
+	c.Secret = oauth.NewSecret(strings.TrimRight(data.Get(fieldClientSecret).(string), "\r\n"))
+	return true
+}
+
+func (b *backend) deleteClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	name := data.Get(fieldName).(string)
+	defer b.lockClient(name)()
+	if err := deleteKey(ctx, b.storage, clientPrefix+name); err != nil {
+		return nil, err
+	}
+	b.Logger().Info("client deleted", "client", name)
+	return nil, nil
+}

@@ -1,0 +1,111 @@
+package backend
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathConfig() []*framework.Path {
+	return []*framework.Path{{
+		Pattern: "config",
+		Fields:  configFields(),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: operation{
+				handler: b.readConfig, verb: "read", suffix: "configuration",
+				summary:     "Read the mount's settings.",
+				description: "Returns the settings in force, the defaults where none were written.",
+				responses:   ok("The settings in force.", configFields()),
+			}.build(),
+			logical.UpdateOperation: operation{
+				handler: b.writeConfig, verb: "configure", suffix: "",
+				summary:     "Change the mount's settings.",
+				description: "Changes the fields that are given and leaves the others as they are.",
+				responses:   noContent("The settings are stored."),
+			}.build(),
+			logical.DeleteOperation: operation{
+				handler: b.deleteConfig, verb: "reset", suffix: "configuration",
+				summary:     "Put the mount's settings back to their defaults.",
+				description: "Clients and accounts stay as they are.",
+				responses:   noContent("The defaults are in force."),
+			}.build(),
+		},
+		HelpSynopsis: "Settings of the whole mount.",
+		HelpDescription: `
+All settings have defaults that fit Pagero Online; nothing has to be written
+here to begin. allowed_hosts limits the hosts that clients may name: whoever can
+write a client cannot send secrets elsewhere.`,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+	}}
+}
+
+func configFields() map[string]*framework.FieldSchema {
+	d := defaultConfig()
+	return map[string]*framework.FieldSchema{
+		fieldAllowedHosts: {
+			Type: framework.TypeCommaStringSlice, Default: d.AllowedHosts,
+			Description:  "Hosts that the endpoints of clients may name: host names, IP addresses, or *.domain for all names below a domain. No ports.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Allowed hosts"},
+		},
+		fieldMinTTL: {
+			Type: framework.TypeDurationSecond, Default: seconds(d.MinTTL),
+			Description:  "Remaining life below which a read replaces an access token; counts for at most half of the token's lifetime.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
+		},
+		fieldExchangeTimeout: {
+			Type: framework.TypeDurationSecond, Default: seconds(d.ExchangeTimeout),
+			Description:  "How long one exchange with the token endpoint may take, between 1s and 60s.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Exchange time-out"},
+		},
+		fieldAuthorizationLifetime: {
+			Type: framework.TypeDurationSecond, Default: seconds(d.AuthorizationLifetime),
+			Description:  "How long an authorization lasts from its login; 0 is unknown. It only drives warnings.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Authorization lifetime"},
+		},
+	}
+}
+
+func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	c, err := b.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		fieldAllowedHosts:          c.AllowedHosts,
+		fieldMinTTL:                seconds(c.MinTTL),
+		fieldExchangeTimeout:       seconds(c.ExchangeTimeout),
+		fieldAuthorizationLifetime: seconds(c.AuthorizationLifetime),
+	}}, nil
+}
+
+func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	b.configWrite.Lock()
+	defer b.configWrite.Unlock()
+	old, err := b.loadConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := *old
+	if _, given := data.Raw[fieldAllowedHosts]; given {
+		c.AllowedHosts = data.Get(fieldAllowedHosts).([]string)
+	}
+	for field, to := range map[string]*time.Duration{
+		fieldMinTTL:                &c.MinTTL,
+		fieldExchangeTimeout:       &c.ExchangeTimeout,
+		fieldAuthorizationLifetime: &c.AuthorizationLifetime,
+	} {
+		if d, given := getSeconds(data, field); given {
+			*to = d
+		}
+	}
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	return nil, b.saveConfig(ctx, &c)
+}
+
+func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	return nil, b.removeConfig(ctx)
+}

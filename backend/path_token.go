@@ -1,0 +1,134 @@
+package backend
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+)
+
+const tokenPrefix = "token/"
+
+func (b *backend) pathToken() []*framework.Path {
+	read := operation{
+		handler: b.readToken, verb: "read", suffix: "token",
+		summary: "Read an access token that works.",
+		description: "Returns the current access token, and gets a new one first where its remaining life is below min_ttl. " +
+			"There is no lease: read again when ttl is over.",
+		responses: ok("An access token.", tokenResponseFields()),
+	}
+	update := read
+	update.verb = "read-with-parameters"
+	return []*framework.Path{{
+		Pattern: tokenPrefix + framework.GenericNameWithAtRegex(fieldName),
+		Fields:  tokenFields(),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   read.build(),
+			logical.UpdateOperation: update.build(),
+		},
+		HelpSynopsis: "An access token that works, for an account.",
+		HelpDescription: `
+This is the main job of the engine. A read returns the account's access token.
+Where the token's remaining life is below min_ttl, the engine first exchanges
+the refresh token for a new pair and saves it; readers that come meanwhile wait
+and share the result. Otherwise the answer comes from memory.
+
+    vault read pagero/token/acme
+    vault read -field=access_token pagero/token/acme
+
+Send the token to Pagero's API as "Authorization: Bearer <access_token>". Do not
+keep it: read again when ttl seconds are over.`,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+	}}
+}
+
+func tokenFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldName: nameField("account"),
+		fieldMinTTL: {
+			Type: framework.TypeDurationSecond, Query: true,
+			Description:  "Remaining life that the token must have at least, where that is more than the account's min_ttl. It counts for at most half of the token's lifetime.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
+		},
+	}
+}
+
+func tokenResponseFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"access_token": {
+			Type: framework.TypeString, Required: true, Description: "The access token.",
+			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
+		},
+		"token_type":          {Type: framework.TypeString, Required: true, Description: "Bearer."},
+		"scope":               {Type: framework.TypeString, Required: true, Description: "Scope as issued, often empty."},
+		"expire_time":         {Type: framework.TypeTime, Required: true, Description: "When the access token expires. RFC 3339, UTC."},
+		"ttl":                 {Type: framework.TypeInt64, Required: true, Description: "Seconds until a read will return another token; at least 1."},
+		"rotation_period":     {Type: framework.TypeInt64, Required: true, Description: "Seconds from one token to the next: its lifetime less min_ttl; at least 1."},
+		"last_vault_rotation": {Type: framework.TypeTime, Required: true, Description: "When this token was obtained. RFC 3339, UTC."},
+		"claims":              {Type: framework.TypeString, Description: "What the server sent as claims; absent where it did not."},
+	}
+}
+
+// cachedToken answers a read from memory, or returns nil where it takes more
+// than that: then the framework's way is gone, which also refuses what is
+// wrong with the request.
+func (b *backend) cachedToken(name string, req *logical.Request) *logical.Response {
+	if req.Operation != logical.ReadOperation && req.Operation != logical.UpdateOperation {
+		return nil
+	}
+	cfg := b.config.Load()
+	if cfg == nil {
+		return nil
+	}
+	var ask account.Ask
+	if len(req.Data) > 0 {
+		data := &framework.FieldData{Raw: req.Data, Schema: tokenFields()}
+		if refuseUnknown(data) != nil || data.Validate() != nil {
+			return nil
+		}
+		ask = decodeAsk(data)
+	}
+	answer, found := b.accounts.Cached(name, cfg.settings(), ask)
+	if !found {
+		return nil
+	}
+	return tokenResponse(answer)
+}
+
+func decodeAsk(data *framework.FieldData) account.Ask {
+	minTTL, _ := getSeconds(data, fieldMinTTL)
+	return account.Ask{MinTTL: minTTL}
+}
+
+func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	answer, err := b.accounts.Token(ctx, data.Get(fieldName).(string), decodeAsk(data))
+	if err != nil {
+		return nil, err
+	}
+	return tokenResponse(answer), nil
+}
+
+// tokenResponse returns the fields of an access token. For one access token all
+// but ttl stay the same: Vault Secrets Operator restarts workloads when any
+// other field changes.
+func tokenResponse(answer account.Answer) *logical.Response {
+	t := answer.Token
+	resp := &logical.Response{
+		Data: map[string]any{
+			"access_token":        t.Token.Reveal(),
+			"token_type":          "Bearer",
+			"scope":               t.Scope,
+			"expire_time":         formatTime(t.Expires),
+			"ttl":                 seconds(answer.TTL),
+			"rotation_period":     seconds(answer.RotationPeriod),
+			"last_vault_rotation": formatTime(t.Obtained),
+		},
+		Warnings: answer.Warnings,
+	}
+	if t.HasClaims {
+		resp.Data["claims"] = t.Claims
+	}
+	return resp
+}

@@ -1,0 +1,97 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+)
+
+// accountStorage is Vault's storage as package account sees it.
+type accountStorage struct{ vault logical.Storage }
+
+var _ account.Storage = accountStorage{}
+
+// Get implements account.Storage.
+func (s accountStorage) Get(ctx context.Context, key string) ([]byte, error) {
+	entry, err := s.vault.Get(ctx, key)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	return entry.Value, nil
+}
+
+// Put implements account.Storage.
+func (s accountStorage) Put(ctx context.Context, key string, value []byte) error {
+	return readOnly(s.vault.Put(ctx, &logical.StorageEntry{Key: key, Value: value}))
+}
+
+// Delete implements account.Storage.
+func (s accountStorage) Delete(ctx context.Context, key string) error {
+	return readOnly(s.vault.Delete(ctx, key))
+}
+
+// List implements account.Storage.
+func (s accountStorage) List(ctx context.Context, prefix string) ([]string, error) {
+	names, err := s.vault.List(ctx, prefix)
+	slices.Sort(names)
+	return names, err
+}
+
+// readOnly recognizes logical.ErrReadOnly by its text: the error loses its
+// identity on the way from Vault to the plugin.
+func readOnly(err error) error {
+	if err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error()) {
+		return account.ErrReadOnly
+	}
+	return err
+}
+
+// getJSON reads an entry into v and tells whether there is one.
+func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, error) {
+	entry, err := s.Get(ctx, key)
+	if err != nil {
+		return false, fmt.Errorf("storage failed while reading %s: %w", key, err)
+	}
+	if entry == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(entry.Value, v); err != nil {
+		return false, fmt.Errorf("the entry %s is not readable", key)
+	}
+	return true, nil
+}
+
+// putJSON writes an entry. What is below a seal-wrapped prefix Vault wraps by
+// itself.
+func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
+	value, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: value}); err != nil {
+		return readOnly(fmt.Errorf("storage failed while writing %s: %w", key, err))
+	}
+	return nil
+}
+
+// deleteKey deletes an entry.
+func deleteKey(ctx context.Context, s logical.Storage, key string) error {
+	if err := s.Delete(ctx, key); err != nil {
+		return readOnly(fmt.Errorf("storage failed while deleting %s: %w", key, err))
+	}
+	return nil
+}
+
+// checkVersion refuses entries of a newer plugin.
+func checkVersion(key string, version, known int) error {
+	if version < 1 || version > known {
+		return fmt.Errorf("the entry %s has version %d; this plugin reads up to %d", key, version, known)
+	}
+	return nil
+}
