@@ -1,0 +1,188 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ory/fosite"
+)
+
+// sessionCookie carries a browser's login from one authorization to the next.
+const sessionCookie = "sandbox_session"
+
+// Fields of the login page's form.
+const (
+	fieldUsername = "username"
+	fieldPassword = "password"
+	fieldButton   = "button"
+	buttonLogIn   = "login"
+	buttonCancel  = "cancel"
+)
+
+// sessionTable knows which browser has a login, and whose. It is safe for
+// concurrent use.
+type sessionTable struct {
+	mu    sync.Mutex
+	users map[string]string // by the cookie's value
+}
+
+func newSessionTable() *sessionTable { return &sessionTable{users: map[string]string{}} }
+
+// begin logs a user in and returns the cookie.
+func (t *sessionTable) begin(username string) *http.Cookie {
+	value := rand.Text()
+	t.mu.Lock()
+	t.users[value] = username
+	t.mu.Unlock()
+	return &http.Cookie{
+		Name: sessionCookie, Value: value, Path: "/oauth/v2/",
+		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// user returns whose login the request's browser has; "" means nobody's.
+func (t *sessionTable) user(r *http.Request) string {
+	cookie, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return ""
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.users[cookie.Value]
+}
+
+// handleAuthorize is the authorization endpoint (RFC 6749 section 3.1): it asks
+// for a login, unless the browser has one, and redirects with a code.
+func (s *Server) handleAuthorize(a *answer, r *http.Request, c *call) {
+	noStore(a.Header())
+	request, err := s.readAuthorizeRequest(r)
+	if err != nil {
+		s.refuse(a, r, request, c, err)
+		return
+	}
+	switch r.PostForm.Get(fieldButton) {
+	case buttonCancel:
+		s.refuse(a, r, request, c, fosite.ErrAccessDenied.WithHint("The user canceled the login."))
+		return
+	case buttonLogIn:
+		username := r.PostForm.Get(fieldUsername)
+		if _, err := s.storage.Authenticate(r.Context(), username, r.PostForm.Get(fieldPassword)); err != nil {
+			c.result = "wrong_password"
+			s.askForLogin(a, r, request, loginPageData{Failed: true, Username: username})
+			return
+		}
+		http.SetCookie(a, s.sessions.begin(username))
+		s.grantCode(a, r, request, c, username)
+		return
+	}
+	prompts := strings.Fields(r.Form.Get("prompt"))
+	username := s.sessions.user(r)
+	switch {
+	case username != "" && !slices.Contains(prompts, "login"):
+		s.grantCode(a, r, request, c, username)
+	case slices.Contains(prompts, "none"):
+		s.refuse(a, r, request, c, fosite.ErrLoginRequired)
+	default:
+		c.result = "login_page"
+		s.askForLogin(a, r, request, loginPageData{})
+	}
+}
+
+// readAuthorizeRequest checks the parameters. The request is not nil where there
+// is an error: it may hold the redirect URI that is told of it.
+func (s *Server) readAuthorizeRequest(r *http.Request) (*fosite.AuthorizeRequest, error) {
+	none := fosite.NewAuthorizeRequest()
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		return none, fosite.ErrInvalidRequest.WithHintf("HTTP method is '%s', expected 'GET' or 'POST'.", r.Method)
+	}
+	if err := r.ParseForm(); err != nil {
+		return none, fosite.ErrInvalidRequest.WithHint("The parameters cannot be parsed.")
+	}
+	for name, values := range r.Form {
+		if len(values) > 1 { // RFC 6749 section 3.1
+			return none, fosite.ErrInvalidRequest.WithHintf("Parameter '%s' is given more than once.", shorten(name))
+		}
+	}
+	// fosite insists on a state; Pagero, as RFC 6749, does not.
+	stateless := r.Form.Get("state") == ""
+	if stateless {
+		r.Form.Set("state", "none")
+	}
+	requester, err := s.provider.NewAuthorizeRequest(r.Context(), r)
+	request, ok := requester.(*fosite.AuthorizeRequest)
+	if !ok {
+		return none, errors.Join(err, errors.New("fosite's authorization request has an unknown type"))
+	}
+	if stateless {
+		request.State = ""
+		request.Form.Del("state")
+	}
+	return request, err
+}
+
+// grantCode redirects with a code, the state and the issuer (RFC 9207).
+func (s *Server) grantCode(a *answer, r *http.Request, request *fosite.AuthorizeRequest, c *call, username string) {
+	for _, scope := range request.GetRequestedScopes() {
+		request.GrantScope(scope)
+	}
+	sess := &session{subject: username, nonce: request.Form.Get("nonce")}
+	response, err := s.provider.NewAuthorizeResponse(r.Context(), request, sess)
+	if err != nil {
+		s.refuse(a, r, request, c, err)
+		return
+	}
+	c.result, c.username = resultOK, username
+	s.redirect(a, r, request, response)
+}
+
+// refuse redirects with an error, or shows it where it is not known whereto.
+func (s *Server) refuse(a *answer, r *http.Request, request *fosite.AuthorizeRequest, c *call, err error) {
+	c.result = errorCode(err)
+	if !request.IsRedirectURIValid() {
+		showPage(a, http.StatusBadRequest, errorPage, fosite.ErrorToRFC6749Error(err))
+		return
+	}
+	response := fosite.NewAuthorizeResponse()
+	for name, values := range fosite.ErrorToRFC6749Error(err).ToValues() {
+		response.AddParameter(name, values[0])
+	}
+	response.AddParameter("state", request.GetState())
+	s.redirect(a, r, request, response)
+}
+
+func (s *Server) redirect(a *answer, r *http.Request, request *fosite.AuthorizeRequest, response fosite.AuthorizeResponder) {
+	if request.GetState() == "" {
+		response.GetParameters().Del("state")
+	}
+	response.AddParameter("iss", s.tokens.issuer)
+	if request.GetResponseMode() == fosite.ResponseModeFormPost {
+		a.Header().Set("Content-Security-Policy", formPostPolicy)
+	}
+	s.provider.WriteAuthorizeResponse(r.Context(), a, request, response)
+}
+
+// askForLogin shows the login page. Its form comes back to the same URL, with
+// the authorization's parameters in the query.
+func (s *Server) askForLogin(a *answer, r *http.Request, request *fosite.AuthorizeRequest, data loginPageData) {
+	query := url.Values{}
+	for name, values := range r.Form {
+		switch name {
+		case fieldUsername, fieldPassword, fieldButton:
+		default:
+			query[name] = values
+		}
+	}
+	data.Action = PathAuthorize + "?" + query.Encode()
+	data.ClientID = request.GetClient().GetID()
+	data.RedirectHost = request.GetRedirectURI().Host
+	status := http.StatusOK
+	if data.Failed {
+		status = http.StatusForbidden
+	}
+	showPage(a, status, loginPage, data)
+}

@@ -1,0 +1,148 @@
+package sandbox
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// at reports whether the fault strikes at this point of the request. A nil
+// handle is no fault.
+func (h *FaultHandle) at(when FaultTime) bool { return h != nil && h.fault.When == when }
+
+// spoils reports whether the fault takes the place of the answer.
+func (h *FaultHandle) spoils() bool {
+	return h.fault.Action != ActionNone && h.fault.Action != ActionHold
+}
+
+func (h *FaultHandle) action() FaultAction {
+	if h == nil {
+		return ActionNone
+	}
+	return h.fault.Action
+}
+
+// describe names the fault for the log, such as "after:drop".
+func (h *FaultHandle) describe() string {
+	action := string(h.fault.Action)
+	if h.fault.Action == ActionNone {
+		action = "delay"
+	}
+	return string(h.fault.When) + ":" + action
+}
+
+// strike tells those who wait, then spends the delay and the hold. It returns
+// early when closing is closed.
+func (h *FaultHandle) strike(closing <-chan struct{}) {
+	t := h.table
+	t.mu.Lock()
+	h.hits++
+	t.hits++
+	close(t.changed)
+	t.changed = make(chan struct{})
+	t.mu.Unlock()
+
+	if h.fault.Delay > 0 {
+		timer := time.NewTimer(h.fault.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-closing:
+		}
+	}
+	if h.fault.Action == ActionHold {
+		select {
+		case <-h.released:
+		case <-closing:
+		}
+	}
+}
+
+// compose returns the answer as the fault has it, or nil where it sends none. a
+// is the true answer, or nil where the request was not processed.
+func (h *FaultHandle) compose(a *answer, c *call) *answer {
+	f := h.fault
+	out := newAnswer()
+	switch f.Action {
+	case ActionTruncate, ActionStatus, ActionBody:
+	default:
+		return nil
+	}
+	out.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	noStore(out.Header())
+	if a != nil && f.Action != ActionStatus {
+		out.status, out.header = a.status, a.header
+	}
+	if f.Status != 0 {
+		out.status = f.Status
+	}
+	for name, value := range f.Headers {
+		if value == "" {
+			out.header.Del(name)
+		} else {
+			out.header.Set(name, value)
+		}
+	}
+	if f.Action == ActionTruncate && f.Body == "" {
+		if a != nil {
+			out.body = a.body
+		}
+		return out
+	}
+	filled := strings.NewReplacer(
+		PlaceholderAccessToken, c.accessToken,
+		PlaceholderRefreshToken, c.refreshToken,
+	).Replace(f.Body)
+	out.body.WriteString(filled)
+	return out
+}
+
+// breakOff closes the connection in the fault's way: after the beginning of the
+// answer a, or without a word where a is nil.
+func breakOff(w http.ResponseWriter, f Fault, a *answer) error {
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
+		return errors.New("the connection cannot be taken over")
+	}
+	conn, _, err := hijacker.Hijack()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if f.Action == ActionReset {
+		return reset(conn)
+	}
+	if a == nil {
+		return nil
+	}
+	a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
+	var head strings.Builder
+	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", a.status, http.StatusText(a.status))
+	if err := a.header.Write(&head); err != nil {
+		return err
+	}
+	head.WriteString("\r\n")
+	body := a.body.Bytes()
+	_, err = conn.Write(append([]byte(head.String()), body[:min(f.Bytes, len(body))]...))
+	return err
+}
+
+// reset closes the connection with an RST: below TLS, and with no time to linger.
+func reset(conn net.Conn) error {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return fmt.Errorf("a %T cannot be reset", conn)
+	}
+	if err := tcp.SetLinger(0); err != nil {
+		return err
+	}
+	return tcp.Close()
+}

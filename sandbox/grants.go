@@ -1,0 +1,218 @@
+package sandbox
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+)
+
+// ErrUnknownToken says that the sandbox never issued this refresh token.
+var ErrUnknownToken = errors.New("the sandbox did not issue this refresh token")
+
+// ErrRevoked says that the grant exists no more, so it has no refresh token that works.
+var ErrRevoked = errors.New("the grant was revoked")
+
+// tokenHash stands for a refresh token wherever the token itself is not needed.
+type tokenHash [sha256.Size]byte
+
+func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
+
+// signature is the hash in the form that fosite hands around; fromSignature is its inverse.
+func (h tokenHash) signature() string { return string(h[:]) }
+
+func fromSignature(signature string) (h tokenHash) {
+	copy(h[:], signature)
+	return h
+}
+
+// prefix identifies the token in logs: the first 8 hex digits of its SHA-256.
+func (h tokenHash) prefix() string { return hex.EncodeToString(h[:4]) }
+
+// TokenHash returns the SHA-256 of a refresh token in hex, the key under which
+// Stats counts it. The log shows the first 8 digits.
+func TokenHash(refreshToken string) string {
+	h := hashToken(refreshToken)
+	return hex.EncodeToString(h[:])
+}
+
+// grant is one chain of refresh tokens, begun by one login.
+type grant struct {
+	// exchange is held from the look at a refresh token to the issue of the
+	// next one: fosite looks first and rotates later, and two requests between
+	// those steps would both win.
+	exchange sync.Mutex
+
+	id       string
+	clientID string
+	username string
+	scopes   []string
+
+	// The rest is guarded by grantTable.mu.
+	current     string // the newest refresh token; "" while it is being replaced
+	currentHash tokenHash
+	revoked     bool
+}
+
+// tokenState is what is kept of every refresh token ever issued or presented.
+type tokenState struct {
+	grant     *grant // nil: never issued here
+	presented uint32
+}
+
+// grantTable holds all grants and finds them by any of their refresh tokens.
+// It is safe for concurrent use.
+type grantTable struct {
+	mu      sync.RWMutex
+	byID    map[string]*grant
+	byUser  map[string][]*grant
+	byToken map[tokenHash]tokenState
+	replays int
+}
+
+func newGrantTable() *grantTable {
+	return &grantTable{
+		byID:    map[string]*grant{},
+		byUser:  map[string][]*grant{},
+		byToken: map[tokenHash]tokenState{},
+	}
+}
+
+// add begins a grant, without a token yet.
+func (t *grantTable) add(g *grant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byID[g.id] = g
+	t.byUser[g.username] = append(t.byUser[g.username], g)
+}
+
+func (t *grantTable) find(id string) *grant {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byID[id]
+}
+
+// findByToken finds the grant that a refresh token belongs to, used or not; nil if none.
+func (t *grantTable) findByToken(h tokenHash) *grant {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byToken[h].grant
+}
+
+// issue makes token the one refresh token of g that works. A revoked grant stays
+// revoked: its new token is known, and dead.
+func (t *grantTable) issue(g *grant, token string) {
+	h := hashToken(token)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byToken[h] = tokenState{grant: g}
+	g.currentHash = h
+	if !g.revoked {
+		g.current = token
+	}
+}
+
+// use takes the token out of service. It reports whether it was the one that works.
+func (t *grantTable) use(g *grant, h tokenHash) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g.revoked || g.current == "" || g.currentHash != h {
+		return false
+	}
+	g.current, g.currentHash = "", tokenHash{}
+	return true
+}
+
+// tokenStatus is the standing of a presented refresh token.
+type tokenStatus int
+
+const (
+	tokenUnknown tokenStatus = iota
+	tokenActive
+	tokenUsed // superseded by a newer one of a living grant
+	tokenDead // its grant was revoked
+)
+
+// examine says how the token stands, and counts a replay where it was used before.
+func (t *grantTable) examine(h tokenHash) (*grant, tokenStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.byToken[h].grant
+	switch {
+	case g == nil:
+		return nil, tokenUnknown
+	case g.current != "" && g.currentHash == h:
+		return g, tokenActive
+	}
+	if g.revoked && g.currentHash == h {
+		return g, tokenDead // the newest token of a revoked grant was never used
+	}
+	t.replays++
+	if g.revoked {
+		return g, tokenDead
+	}
+	return g, tokenUsed
+}
+
+// present counts that a request brought this token.
+func (t *grantTable) present(h tokenHash) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	state := t.byToken[h]
+	state.presented++
+	t.byToken[h] = state
+}
+
+// revoke ends a grant for good. The hash of its newest token stays, so that a
+// later presentation of that token does not count as a replay.
+func (t *grantTable) revoke(g *grant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g.revoked, g.current = true, ""
+}
+
+// newest returns the refresh token of g that works.
+func (t *grantTable) newest(g *grant) (string, error) {
+	g.exchange.Lock() // between use and issue there is none
+	defer g.exchange.Unlock()
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if g.revoked {
+		return "", ErrRevoked
+	}
+	return g.current, nil
+}
+
+// ofUser returns the user's grants, oldest first.
+func (t *grantTable) ofUser(username string) []*grant {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Clone(t.byUser[username])
+}
+
+// counts fills in the parts of Stats that the table knows.
+func (t *grantTable) counts(s *Stats) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s.Replays = t.replays
+	for g := range maps.Values(t.byID) {
+		if g.revoked {
+			s.RevokedGrants++
+		} else {
+			s.Grants++
+		}
+	}
+	for h, state := range t.byToken {
+		if state.presented > 0 {
+			s.Presented[hex.EncodeToString(h[:])] = int(state.presented)
+		}
+	}
+}
+
+func (t *grantTable) timesPresented(h tokenHash) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return int(t.byToken[h].presented)
+}

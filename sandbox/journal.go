@@ -1,0 +1,157 @@
+package sandbox
+
+import (
+	"bytes"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// journalSize is how many requests are remembered for each endpoint.
+const journalSize = 10_000
+
+// Request is a request as it arrived, with all its secrets.
+type Request struct {
+	Time       time.Time
+	Endpoint   Endpoint
+	Method     string
+	Path       string // without the query
+	Query      string
+	Proto      string // such as HTTP/1.1
+	Header     http.Header
+	Body       []byte
+	RemoteAddr string
+
+	// Done says whether the rest is known. It is when the client has the answer.
+	Done   bool
+	Status int         // 0: no answer was sent
+	Result string      // "ok", "not_processed" or the error code
+	Fault  FaultAction // of the fault that struck, if any
+}
+
+// Stats counts what has happened since the start.
+type Stats struct {
+	// Exchanges counts refresh grants by result: "ok", an OAuth error code, or
+	// "not_processed" where a fault came first.
+	Exchanges map[string]int `json:"exchanges"`
+	// Logins counts the other grants in the same way.
+	Logins map[string]int `json:"logins"`
+	// Presented counts the requests that brought a refresh token to the token
+	// endpoint, whatever came of them, by TokenHash.
+	Presented map[string]int `json:"presented"`
+	// Replays counts the refresh tokens that were processed although they had
+	// been used before.
+	Replays       int `json:"replays"`
+	Grants        int `json:"grants"` // alive
+	RevokedGrants int `json:"revoked_grants"`
+}
+
+// journal remembers requests and counts results. It is safe for concurrent use.
+type journal struct {
+	mu        sync.Mutex
+	rings     map[Endpoint]*ring
+	exchanges map[string]int
+	logins    map[string]int
+}
+
+// ring holds the last journalSize requests.
+type ring struct {
+	requests []*Request
+	oldest   int
+}
+
+func newJournal() *journal {
+	return &journal{rings: map[Endpoint]*ring{}, exchanges: map[string]int{}, logins: map[string]int{}}
+}
+
+// add notes that a request has arrived. Of the entry returned, what finish
+// changes may not be read.
+func (j *journal) add(endpoint Endpoint, r *http.Request, body []byte) *Request {
+	entry := &Request{
+		Time:       time.Now(),
+		Endpoint:   endpoint,
+		Method:     r.Method,
+		Path:       r.URL.Path,
+		Query:      r.URL.RawQuery,
+		Proto:      r.Proto,
+		Header:     r.Header.Clone(),
+		Body:       body,
+		RemoteAddr: r.RemoteAddr,
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	log := j.rings[endpoint]
+	if log == nil {
+		log = &ring{}
+		j.rings[endpoint] = log
+	}
+	if len(log.requests) < journalSize {
+		log.requests = append(log.requests, entry)
+		return entry
+	}
+	log.requests[log.oldest] = entry
+	log.oldest = (log.oldest + 1) % journalSize
+	return entry
+}
+
+// finish notes what became of a request.
+func (j *journal) finish(entry *Request, c *call, action FaultAction, status int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.Done, entry.Status, entry.Result, entry.Fault = true, status, c.result, action
+	if c.endpoint != EndpointToken {
+		return
+	}
+	switch c.grantType {
+	case GrantRefreshToken:
+		j.exchanges[c.result]++
+	case GrantAuthorizationCode, GrantPassword:
+		j.logins[c.result]++
+	}
+}
+
+// list returns copies of the remembered requests, oldest first.
+func (j *journal) list(endpoint Endpoint) []Request {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	log := j.rings[endpoint]
+	if log == nil {
+		return nil
+	}
+	list := make([]Request, 0, len(log.requests))
+	for i := range log.requests {
+		entry := *log.requests[(log.oldest+i)%len(log.requests)]
+		entry.Header, entry.Body = entry.Header.Clone(), bytes.Clone(entry.Body)
+		list = append(list, entry)
+	}
+	return list
+}
+
+// Requests returns the last requests to the token endpoint, at most 10,000,
+// oldest first, those in flight included.
+func (s *Server) Requests() []Request { return s.journal.list(EndpointToken) }
+
+// RequestsTo does the same for any endpoint.
+func (s *Server) RequestsTo(endpoint Endpoint) []Request { return s.journal.list(endpoint) }
+
+// Stats returns the counts so far. Its size grows with the number of refresh
+// tokens that were presented.
+func (s *Server) Stats() Stats {
+	stats := Stats{Exchanges: map[string]int{}, Logins: map[string]int{}, Presented: map[string]int{}}
+	s.grants.counts(&stats)
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	for result, n := range s.journal.exchanges {
+		stats.Exchanges[result] = n
+	}
+	for result, n := range s.journal.logins {
+		stats.Logins[result] = n
+	}
+	return stats
+}
+
+// Presented returns how many requests brought this refresh token to the token
+// endpoint, whatever came of them.
+func (s *Server) Presented(refreshToken string) int {
+	return s.grants.timesPresented(hashToken(refreshToken))
+}

@@ -1,0 +1,177 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/uuid"
+	"github.com/ory/fosite"
+	"github.com/ory/fosite/handler/oauth2"
+)
+
+// refreshTokenPrefix makes refresh tokens look like Pagero's.
+const refreshTokenPrefix = "_1XBPWQQ_"
+
+// tokenMaker makes and checks the tokens that the sandbox issues: access and ID
+// tokens are JWTs signed with ES256, refresh tokens and codes are random. It
+// implements fosite's token strategy, and is safe for concurrent use.
+type tokenMaker struct {
+	issuer   string
+	now      func() time.Time
+	lifetime atomic.Int64 // of access tokens, a time.Duration
+	signer   jose.Signer
+	public   jose.JSONWebKey
+}
+
+var _ oauth2.CoreStrategy = (*tokenMaker)(nil)
+
+// accessClaims are the members of an access token.
+type accessClaims struct {
+	jwt.Claims
+	ClientID string `json:"client_id"`
+	Scope    string `json:"scope"`
+}
+
+// idClaims are the members of an ID token.
+type idClaims struct {
+	jwt.Claims
+	Nonce string `json:"nonce,omitempty"`
+}
+
+func newTokenMaker(now func() time.Time, lifetime time.Duration) (*tokenMaker, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generating the signing key: %w", err)
+	}
+	private := jose.JSONWebKey{Key: key, KeyID: uuid.NewString(), Algorithm: string(jose.ES256), Use: "sig"}
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.ES256, Key: private},
+		(&jose.SignerOptions{}).WithType("JWT"),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("making the token signer: %w", err)
+	}
+	m := &tokenMaker{now: now, signer: signer, public: private.Public()}
+	m.lifetime.Store(int64(lifetime))
+	return m, nil
+}
+
+func (m *tokenMaker) accessTokenLifetime() time.Duration { return time.Duration(m.lifetime.Load()) }
+
+// registered returns the claims that every JWT of the sandbox has. The expiry is
+// rounded up, so that a token never dies before the expires_in that came with it.
+func (m *tokenMaker) registered(subject, audience string, lifetime time.Duration) jwt.Claims {
+	now := m.now()
+	return jwt.Claims{
+		Issuer:   m.issuer,
+		Subject:  subject,
+		Audience: jwt.Audience{audience},
+		ID:       uuid.NewString(),
+		IssuedAt: jwt.NewNumericDate(now),
+		Expiry:   jwt.NewNumericDate(now.Add(lifetime + time.Second - 1)),
+	}
+}
+
+func (m *tokenMaker) sign(claims any) (string, error) {
+	return jwt.Signed(m.signer).Claims(claims).Serialize()
+}
+
+// GenerateAccessToken signs an access token for the user and client of r.
+func (m *tokenMaker) GenerateAccessToken(ctx context.Context, r fosite.Requester) (token, signature string, err error) {
+	s, err := sessionOf(r)
+	if err != nil {
+		return "", "", err
+	}
+	s.lifetime = m.accessTokenLifetime()
+	token, err = m.sign(accessClaims{
+		Claims:   m.registered(s.subject, m.issuer, s.lifetime),
+		ClientID: r.GetClient().GetID(),
+		Scope:    joinScopes(r.GetGrantedScopes()),
+	})
+	return token, m.AccessTokenSignature(ctx, token), err
+}
+
+// idToken signs an ID token (OpenID Connect Core section 2).
+func (m *tokenMaker) idToken(s *session, clientID string) (string, error) {
+	return m.sign(idClaims{Claims: m.registered(s.subject, clientID, s.lifetime), Nonce: s.nonce})
+}
+
+// verify checks an access token's signature, issuer and expiry, and returns its claims.
+func (m *tokenMaker) verify(token string) (*accessClaims, error) {
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return nil, fmt.Errorf("not a JWT signed with ES256: %w", err)
+	}
+	var claims accessClaims
+	if err := parsed.Claims(m.public.Key, &claims); err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	if claims.Expiry == nil {
+		return nil, errors.New("no expiry")
+	}
+	// An ID token carries the same signature; its audience tells it apart.
+	expected := jwt.Expected{Issuer: m.issuer, AnyAudience: jwt.Audience{m.issuer}, Time: m.now()}
+	if err := claims.ValidateWithLeeway(expected, 0); err != nil {
+		return nil, err
+	}
+	return &claims, nil
+}
+
+// AccessTokenSignature returns a name for the token in fosite's storage, which
+// keeps no access tokens.
+func (m *tokenMaker) AccessTokenSignature(_ context.Context, token string) string {
+	return hashToken(token).signature()
+}
+
+// ValidateAccessToken checks the JWT itself; nothing is looked up.
+func (m *tokenMaker) ValidateAccessToken(_ context.Context, _ fosite.Requester, token string) error {
+	_, err := m.verify(token)
+	return err
+}
+
+// RefreshTokenSignature returns the token's hash, under which it is stored.
+func (m *tokenMaker) RefreshTokenSignature(_ context.Context, token string) string {
+	return hashToken(token).signature()
+}
+
+// GenerateRefreshToken makes the next refresh token and leaves it in the
+// session, from where the storage takes it.
+func (m *tokenMaker) GenerateRefreshToken(_ context.Context, r fosite.Requester) (token, signature string, err error) {
+	s, err := sessionOf(r)
+	if err != nil {
+		return "", "", err
+	}
+	s.refreshToken = newRefreshToken()
+	return s.refreshToken, hashToken(s.refreshToken).signature(), nil
+}
+
+// ValidateRefreshToken has nothing to add: a token that the storage found is valid.
+func (m *tokenMaker) ValidateRefreshToken(context.Context, fosite.Requester, string) error {
+	return nil
+}
+
+// AuthorizeCodeSignature returns the code's hash, under which it is stored.
+func (m *tokenMaker) AuthorizeCodeSignature(_ context.Context, code string) string {
+	return hashToken(code).signature()
+}
+
+// GenerateAuthorizeCode makes a random authorization code.
+func (m *tokenMaker) GenerateAuthorizeCode(context.Context, fosite.Requester) (code, signature string, err error) {
+	code = rand.Text()
+	return code, hashToken(code).signature(), nil
+}
+
+// ValidateAuthorizeCode has nothing to add: the storage forgets expired codes.
+func (m *tokenMaker) ValidateAuthorizeCode(context.Context, fosite.Requester, string) error {
+	return nil
+}
+
+func newRefreshToken() string { return refreshTokenPrefix + uuid.NewString() }
