@@ -1,0 +1,51 @@
+// Command bareplugin is the cheapest secrets engine that there can be: it answers every read from
+// HandleRequest with the data of the last write. The benchmark holds the plugin's cached reads
+// against it.
+package main
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/plugin"
+)
+
+// bare answers without the framework's routing. It embeds the framework's backend for the set-up.
+type bare struct {
+	*framework.Backend
+	data atomic.Pointer[map[string]any]
+}
+
+// factory makes the backend.
+func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
+	b := &bare{Backend: &framework.Backend{BackendType: logical.TypeLogical}}
+	return b, b.Setup(ctx, config)
+}
+
+// HandleRequest remembers what is written and answers reads with it.
+func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*logical.Response, error) {
+	switch request.Operation {
+	case logical.ReadOperation:
+		data := b.data.Load()
+		if data == nil {
+			return nil, nil //nolint:nilnil // the SDK's way to say 404
+		}
+		return &logical.Response{Data: *data}, nil
+	case logical.CreateOperation, logical.UpdateOperation:
+		b.data.Store(&request.Data)
+		return nil, nil //nolint:nilnil // the SDK's way to say 204
+	default:
+		return b.Backend.HandleRequest(ctx, request)
+	}
+}
+
+func main() {
+	if err := plugin.Serve(&plugin.ServeOpts{BackendFactoryFunc: factory}); err != nil {
+		hclog.Default().Error("the plugin ended", "error", err)
+		os.Exit(1)
+	}
+}

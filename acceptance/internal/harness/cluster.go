@@ -1,0 +1,232 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// Options say what Start starts.
+type Options struct {
+	Nodes    int      // default 1
+	Plugins  []Plugin // to be put into the plugin directory and registered
+	LogLevel string   // default trace: what must not be logged must not be logged at any level
+	NoAudit  bool     // without an audit device, for measurements
+}
+
+// Cluster is a running Vault of one or more nodes. Its methods may be called by several goroutines
+// at once, save those that start and stop nodes.
+type Cluster struct {
+	Dir       string // everything is below it
+	PluginDir string
+	Nodes     []*Node
+	RootToken string
+
+	options Options
+	vault   string
+	unseal  string
+}
+
+// AuditLog returns the path of the audit log, which every node has of its own.
+func (n *Node) AuditLog() string { return filepath.Join(n.dir, "audit.log") }
+
+// Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
+// hashed, as they are by default) and the plugins registered. The caller closes the cluster.
+func Start(ctx context.Context, options Options) (*Cluster, error) {
+	options.Nodes = max(options.Nodes, 1)
+	if options.LogLevel == "" {
+		options.LogLevel = "trace"
+	}
+	vault, err := VaultBinary()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pagero-acceptance-")
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // Vault resolves them, too
+		return nil, err
+	}
+	c := &Cluster{Dir: dir, PluginDir: filepath.Join(dir, "plugins"), options: options, vault: vault}
+	if err := c.start(ctx); err != nil {
+		err = fmt.Errorf("starting Vault: %w\n%s", err, c.LogTail(30))
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// start brings the cluster up.
+func (c *Cluster) start(ctx context.Context) error {
+	if err := c.installPlugins(); err != nil {
+		return err
+	}
+	first, err := c.addNode(ctx, 0)
+	if err != nil {
+		return err
+	}
+	if err := c.initialise(ctx); err != nil {
+		return err
+	}
+	if err := first.Unseal(ctx); err != nil {
+		return err
+	}
+	if c.options.Nodes > 1 {
+		if err := c.join(ctx); err != nil {
+			return err
+		}
+	}
+	active, err := c.Active(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.options.NoAudit {
+		if err := active.enableAudit(ctx); err != nil {
+			return err
+		}
+	}
+	for _, p := range c.options.Plugins {
+		if err := active.Register(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installPlugins puts the plugins into the plugin directory.
+func (c *Cluster) installPlugins() error {
+	if err := os.MkdirAll(c.PluginDir, 0o700); err != nil {
+		return err
+	}
+	for _, p := range c.options.Plugins {
+		if err := linkOrCopy(p.Path, filepath.Join(c.PluginDir, p.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addNode configures and starts the node with the number i. All but the first join the first.
+func (c *Cluster) addNode(ctx context.Context, i int) (*Node, error) {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	clusterAddress, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := fmt.Sprintf("node%d", i)
+	node := &Node{Name: name, Address: "http://" + address, cluster: c, dir: filepath.Join(c.Dir, name)}
+	if err := os.MkdirAll(filepath.Join(node.dir, "raft"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := node.writeConfig(address, clusterAddress); err != nil {
+		return nil, err
+	}
+	c.Nodes = append(c.Nodes, node)
+	return node, node.Start(ctx)
+}
+
+// initialise makes the keys: one share is enough here.
+func (c *Cluster) initialise(ctx context.Context) error {
+	answer, err := c.Nodes[0].Client().Sys().InitWithContext(ctx, &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	if err != nil {
+		return fmt.Errorf("operator init: %w", err)
+	}
+	c.RootToken, c.unseal = answer.RootToken, answer.KeysB64[0]
+	return nil
+}
+
+// join starts the other nodes, and waits until all have a vote: a node without one does not take
+// over when the active node is gone.
+func (c *Cluster) join(ctx context.Context) error {
+	client := c.Nodes[0].Client()
+	_, err := client.Logical().WriteWithContext(ctx, "sys/storage/raft/autopilot/configuration",
+		map[string]any{"server_stabilization_time": "1s"})
+	if err != nil {
+		return err
+	}
+	for i := 1; i < c.options.Nodes; i++ {
+		node, err := c.addNode(ctx, i)
+		if err != nil {
+			return err
+		}
+		if err := node.Unseal(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return Until(ctx, "every node to have a vote", func(ctx context.Context) (bool, error) {
+		state, err := client.Sys().RaftAutopilotStateWithContext(ctx)
+		return err == nil && state != nil && len(state.Voters) == c.options.Nodes, err
+	})
+}
+
+// Active returns the node that is active now, and waits for one.
+func (c *Cluster) Active(ctx context.Context) (*Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var active *Node
+	err := Until(ctx, "an active node", func(ctx context.Context) (bool, error) {
+		var errs []error
+		for _, node := range c.Nodes {
+			if !node.Running() {
+				continue
+			}
+			health, err := node.health(ctx)
+			if err == nil && health.active() {
+				active = node
+				return true, nil
+			}
+			errs = append(errs, err)
+		}
+		return false, errors.Join(errs...)
+	})
+	return active, err
+}
+
+// Close stops every node and removes the files. It fails when a plugin reported a data race or
+// outlived its Vault.
+func (c *Cluster) Close() error {
+	err := c.stop()
+	return errors.Join(err, os.RemoveAll(c.Dir))
+}
+
+// CloseKeepingFiles is Close, but the logs and everything else stay, to find out what went wrong.
+func (c *Cluster) CloseKeepingFiles() error {
+	return c.stop()
+}
+
+// stop ends all processes and looks for what they left behind.
+func (c *Cluster) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var errs []error
+	for _, node := range c.Nodes {
+		if node.Running() {
+			errs = append(errs, node.Stop(ctx))
+		}
+	}
+	leftovers, err := killLeftovers(ctx, c.PluginDir)
+	if leftovers > 0 && !c.killedVault() {
+		err = errors.Join(err, fmt.Errorf("%d plugin processes outlived their Vault", leftovers))
+	}
+	return errors.Join(append(errs, err, c.findRaces())...)
+}
+
+// killedVault says whether a node was killed, and so could not end its plugins.
+func (c *Cluster) killedVault() bool {
+	for _, node := range c.Nodes {
+		if node.killed {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,43 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// LogTail returns the last lines of every node's log.
+func (c *Cluster) LogTail(lines int) string {
+	var tail strings.Builder
+	for _, node := range c.Nodes {
+		content, err := os.ReadFile(node.LogFile())
+		if err != nil {
+			fmt.Fprintf(&tail, "%s: no log: %v\n", node.Name, err)
+			continue
+		}
+		all := strings.Split(strings.TrimSpace(string(content)), "\n")
+		fmt.Fprintf(&tail, "last lines of %s:\n%s\n", node.LogFile(),
+			strings.Join(all[max(0, len(all)-lines):], "\n"))
+	}
+	return tail.String()
+}
+
+// findRaces returns an error with the race detector's report, if a plugin made one. Plugins write
+// it to their stderr, which Vault logs.
+func (c *Cluster) findRaces() error {
+	for _, node := range c.Nodes {
+		content, err := os.ReadFile(node.LogFile())
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if at := strings.Index(string(content), "DATA RACE"); at >= 0 {
+			report := string(content[at:])
+			return fmt.Errorf("a plugin has a data race:\n%s", report[:min(len(report), 8000)])
+		}
+	}
+	return nil
+}

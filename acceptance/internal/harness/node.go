@@ -1,0 +1,234 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/template"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// startTimeout bounds the start of a node, and stopTimeout its end.
+const (
+	startTimeout = 90 * time.Second
+	stopTimeout  = 30 * time.Second
+)
+
+// Node is one Vault server.
+type Node struct {
+	Name    string
+	Address string // URL of the API
+
+	cluster *Cluster
+	dir     string
+	process *process
+	killed  bool
+}
+
+// nodeConfig is the configuration of a server.
+var nodeConfig = template.Must(template.New("config").Parse(`
+storage "raft" {
+  path                   = "{{.Dir}}/raft"
+  node_id                = "{{.Name}}"
+  performance_multiplier = 1
+  # Nodes that join become voters at once, not after tens of seconds.
+  autopilot_reconcile_interval = "500ms"
+  autopilot_update_interval    = "200ms"
+{{- if .Leader}}
+  retry_join {
+    leader_api_addr = "{{.Leader}}"
+  }
+{{- end}}
+}
+listener "tcp" {
+  address         = "{{.Address}}"
+  cluster_address = "{{.ClusterAddress}}"
+  tls_disable     = true
+}
+api_addr             = "http://{{.Address}}"
+cluster_addr         = "https://{{.ClusterAddress}}"
+plugin_directory     = "{{.PluginDir}}"
+log_level            = "{{.LogLevel}}"
+disable_mlock        = true
+raw_storage_endpoint = true
+`))
+
+// writeConfig writes the node's configuration file.
+func (n *Node) writeConfig(address, clusterAddress string) error {
+	leader := ""
+	if len(n.cluster.Nodes) > 0 {
+		leader = n.cluster.Nodes[0].Address
+	}
+	var text bytes.Buffer
+	err := nodeConfig.Execute(&text, map[string]string{
+		"Dir": n.dir, "Name": n.Name, "Leader": leader,
+		"Address": address, "ClusterAddress": clusterAddress,
+		"PluginDir": n.cluster.PluginDir, "LogLevel": n.cluster.options.LogLevel,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.dir, "vault.hcl"), text.Bytes(), 0o600)
+}
+
+// Running says whether the node's process runs.
+func (n *Node) Running() bool { return n.process != nil && n.process.running() }
+
+// LogFile returns the path of the server's log, which has its plugins' logs, too.
+func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
+
+// Start starts the process, and returns when it answers. It may be sealed then.
+func (n *Node) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	process, err := startProcess(n.LogFile(), n.environment(), n.cluster.vault,
+		"server", "-config="+filepath.Join(n.dir, "vault.hcl"))
+	if err != nil {
+		return err
+	}
+	n.process = process
+	return Until(ctx, n.Name+" to answer", func(ctx context.Context) (bool, error) {
+		if !n.Running() {
+			cancel() // waiting is in vain
+			return false, fmt.Errorf("%s ended: %w", n.Name, n.process.err)
+		}
+		_, err := n.health(ctx)
+		return err == nil, err
+	})
+}
+
+// Stop ends the process in the orderly way.
+func (n *Node) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return n.process.end(ctx, syscall.SIGTERM)
+}
+
+// Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
+func (n *Node) Kill(ctx context.Context) error {
+	n.killed = true
+	return n.process.end(ctx, syscall.SIGKILL)
+}
+
+// Restart stops the node, starts it again, unseals it and waits until it is active or standby.
+func (n *Node) Restart(ctx context.Context) error {
+	if err := n.Stop(ctx); err != nil {
+		return err
+	}
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	return n.Unseal(ctx)
+}
+
+// Seal seals the node, which ends its plugins.
+func (n *Node) Seal(ctx context.Context) error {
+	return n.Client().Sys().SealWithContext(ctx)
+}
+
+// Unseal unseals the node and waits until it is active or standby. A node that is still joining
+// the raft cluster is asked again.
+func (n *Node) Unseal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return Until(ctx, n.Name+" to be unsealed", func(ctx context.Context) (bool, error) {
+		health, err := n.health(ctx)
+		switch {
+		case err != nil:
+			return false, err
+		case !health.Initialized || health.Sealed:
+			_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+			return false, err
+		default:
+			return health.active() || health.ready(), nil
+		}
+	})
+}
+
+// Client returns a new API client with the root token that tries everything once.
+func (n *Node) Client() *api.Client {
+	config := api.DefaultConfig()
+	config.Address = n.Address
+	config.MaxRetries = 0
+	client, err := api.NewClient(config)
+	if err != nil {
+		panic(fmt.Sprintf("a client for %s: %v", n.Address, err)) // the address is ours
+	}
+	client.ClearNamespace()
+	client.SetToken(n.cluster.RootToken)
+	return client
+}
+
+// healthStatus is the part of the answer of sys/health that is used here.
+type healthStatus struct {
+	Initialized bool   `json:"initialized"`
+	Sealed      bool   `json:"sealed"`
+	Standby     bool   `json:"standby"`
+	Version     string `json:"version"`
+	LeaderKnown bool   `json:"-"`
+}
+
+// active says whether the node serves requests itself.
+func (h healthStatus) active() bool { return h.Initialized && !h.Sealed && !h.Standby }
+
+// ready says whether the node is a standby that knows where to forward requests.
+func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.LeaderKnown }
+
+// health asks the node how it is. An error means that it does not answer.
+func (n *Node) health(ctx context.Context) (healthStatus, error) {
+	var health healthStatus
+	if err := n.get(ctx, "/v1/sys/health?standbyok=true&sealedcode=200&uninitcode=200", &health); err != nil {
+		return health, err
+	}
+	if health.Standby && !health.Sealed {
+		var leader struct {
+			Address string `json:"leader_address"`
+		}
+		if err := n.get(ctx, "/v1/sys/leader", &leader); err != nil {
+			return health, err
+		}
+		health.LeaderKnown = leader.Address != ""
+	}
+	return health, nil
+}
+
+// get reads JSON from a path that needs no token.
+func (n *Node) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.Address+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", path, response.Status)
+	}
+	return json.NewDecoder(response.Body).Decode(into)
+}
+
+// environment is the environment of servers and commands: this process's without the settings of
+// the person who runs it, and with a home directory of its own.
+func (n *Node) environment() []string {
+	env := []string{"HOME=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "VAULT_") || name == "HOME" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			continue
+		}
+		env = append(env, entry)
+	}
+	return env
+}

@@ -1,0 +1,155 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a server process that ends when its owner does.
+type process struct {
+	cmd      *exec.Cmd
+	watchdog *exec.Cmd
+	stdin    *os.File // of the watchdog; closed by the system when this process dies
+	exited   chan struct{}
+	err      error // of Wait; to be read after exited is closed
+}
+
+// startProcess starts a program with its output appended to logPath.
+func startProcess(logPath string, env []string, name string, args ...string) (*process, error) {
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	// Deliberately without a context: a server is ended by stop and kill, in their order.
+	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})} //nolint:noctx // see above
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, env
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := p.guard(); err != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// guard starts the watchdog: a shell that waits for the end of its standard input, which comes
+// when this process dies however it dies (a test that ran into its time limit runs no clean-up),
+// and ends the server then.
+func (p *process) guard() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	script := fmt.Sprintf("cat >/dev/null; kill -TERM %d", p.cmd.Process.Pid)
+	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
+	p.watchdog.Stdin = read
+	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	p.stdin = write
+	return p.watchdog.Start()
+}
+
+// dismiss ends the watchdog, before the server's process id can become another process's.
+func (p *process) dismiss() {
+	if p.watchdog == nil {
+		return
+	}
+	_ = syscall.Kill(-p.watchdog.Process.Pid, syscall.SIGKILL) // the shell and its cat
+	_ = p.watchdog.Wait()
+	_ = p.stdin.Close()
+	p.watchdog = nil
+}
+
+// running says whether the process has not ended yet.
+func (p *process) running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// end sends the signal and waits for the end of the process. When ctx ends first, it is killed
+// and the error says so.
+func (p *process) end(ctx context.Context, signal os.Signal) error {
+	p.dismiss()
+	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-p.exited:
+		return nil
+	case <-ctx.Done():
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		return fmt.Errorf("process %d did not end on %s and was killed: %w", p.cmd.Process.Pid, signal, ctx.Err())
+	}
+}
+
+// Process is what is known of a process of the system.
+type Process struct {
+	PID, Parent int
+	Command     string // the program, as it was called
+}
+
+// findProcesses lists the processes whose command line names a file in dir.
+func findProcesses(ctx context.Context, dir string) ([]Process, error) {
+	out, err := exec.CommandContext(ctx, "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args=").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ps: %w", err)
+	}
+	var found []Process
+	for line := range strings.Lines(string(out)) {
+		var p Process
+		if _, err := fmt.Sscan(line, &p.PID, &p.Parent); err != nil {
+			return nil, fmt.Errorf("ps said %q: %w", line, err)
+		}
+		if at := strings.Index(line, dir+string(filepath.Separator)); at >= 0 {
+			p.Command = strings.TrimSpace(line[at:])
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
+// those that do not, and returns how many there were.
+func killLeftovers(ctx context.Context, dir string) (int, error) {
+	moment, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	gone := func(ctx context.Context) (bool, error) {
+		left, err := findProcesses(ctx, dir)
+		return len(left) == 0, err
+	}
+	if Until(moment, "the plugin processes to end", gone) == nil {
+		return 0, nil
+	}
+	left, err := findProcesses(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range left {
+		if err := p.Kill(); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return len(left), err
+		}
+	}
+	return len(left), Until(ctx, "the killed plugin processes to end", gone)
+}
+
+// Kill ends the process with SIGKILL, as a crash would.
+func (p Process) Kill() error { return syscall.Kill(p.PID, syscall.SIGKILL) }

@@ -1,0 +1,64 @@
+// Package acceptance tests the built plugin in a real Vault process against the sandbox, through
+// the HTTP API and the vault command. Nothing is skipped: without a Vault the tests fail.
+package acceptance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
+)
+
+// pluginName is the name of the plugin's binary and in Vault's catalog.
+const pluginName = "vault-plugin-pagero"
+
+// pluginVersion is what the linker gives the plugin in these tests.
+const pluginVersion = "v0.9.1-acceptance"
+
+// What TestMain sets up. Tests that stop or seal Vault start a cluster of their own.
+var (
+	builtPlugin harness.Plugin
+	shared      *harness.Cluster
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(runTests(m))
+}
+
+// runTests builds the plugin, starts the Vault that the tests share, and runs them.
+func runTests(m *testing.M) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "pagero-plugin-")
+	if err != nil {
+		return report(err)
+	}
+	defer os.RemoveAll(dir)
+	if builtPlugin, err = harness.PageroPlugin(ctx, dir, pluginVersion); err != nil {
+		return report(err)
+	}
+	shared, err = harness.Start(ctx, harness.Options{Plugins: []harness.Plugin{builtPlugin}})
+	if err != nil {
+		return report(err)
+	}
+	if code := m.Run(); code != 0 {
+		fmt.Fprintf(os.Stderr, "Vault's log and data are kept in %s\n%s", shared.Dir, shared.LogTail(30))
+		if err := shared.CloseKeepingFiles(); err != nil {
+			return report(err)
+		}
+		return code
+	}
+	if err := shared.Close(); err != nil {
+		return report(err)
+	}
+	return 0
+}
+
+// report says what went wrong around the tests, and returns the exit code of that.
+func report(err error) int {
+	fmt.Fprintln(os.Stderr, "error:", err)
+	return 1
+}
