@@ -1,0 +1,105 @@
+# The commands of this repository. "make" alone lists them. They need Go, make, git, bash and, for
+# the race detector, a C compiler; whatever else is needed is built on the way, once.
+
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
+# Where the Go modules are, each with tests of its own.
+MODULES := . sandbox acceptance
+
+# The version that the plugin reports to Vault: semantic, with a leading v.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
+# How long "make fuzz" runs each fuzz target.
+FUZZTIME ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the plugin: bin/vault-plugin-pagero
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION)' \
+	  -o bin/vault-plugin-pagero ./cmd/vault-plugin-pagero
+
+.PHONY: sandbox
+sandbox: ## build the stand-in for Pagero's server: bin/pagero-sandbox
+	@mkdir -p bin
+	cd sandbox && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o ../bin/pagero-sandbox ./cmd/pagero-sandbox
+
+.PHONY: demo
+demo: ## show the main job on a real Vault, from nothing to an API call, and clean up
+	@scripts/demo
+
+.PHONY: dev
+dev: ## start a Vault with the plugin and a sandbox, and leave them running
+	@scripts/dev up
+
+.PHONY: dev-stop
+dev-stop: ## stop what "make dev" started
+	@scripts/dev stop
+
+.PHONY: test
+test: test-unit test-acceptance ## run all tests, with the race detector
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no Vault
+	go test -race -timeout 15m ./...
+	cd sandbox && go test -race -timeout 5m ./...
+
+# Of the simulation: -exchanges N, -duration D, -first SEED, or -seed SEED to replay one.
+SIMULATE ?= -exchanges 1000000
+
+.PHONY: simulate
+simulate: ## play random faults against the account code: SIMULATE='-duration 5m' or '-seed N'
+	go test -timeout 0 -count 1 -v -run '^TestSimulation$$' ./backend/internal/account/simulation $(SIMULATE)
+
+.PHONY: simulate-selftest
+simulate-selftest: ## look whether the simulation finds deliberate defects
+	go test -timeout 0 -count 1 -v -run '^TestDefectsAreFound$$' ./backend/internal/account/simulation -selftest
+
+.PHONY: test-acceptance
+test-acceptance: ## run the tests with a real Vault process
+	@scripts/get-vault >/dev/null
+	cd acceptance && go test -race -timeout 20m ./...
+
+.PHONY: lint
+lint: ## check the linter's configuration, then lint and check the format of every module
+	@set -euo pipefail; lint=$$(scripts/get-lint); \
+	"$$lint" config verify; \
+	for module in $(MODULES); do \
+	  echo "golangci-lint run in $$module"; \
+	  (cd "$$module" && "$$lint" run ./...); \
+	done
+
+.PHONY: fmt
+fmt: ## format every module with gofumpt
+	@set -euo pipefail; lint=$$(scripts/get-lint); \
+	for module in $(MODULES); do (cd "$$module" && "$$lint" fmt ./...); done
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -euo pipefail; \
+	grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' backend cmd sandbox | \
+	  while IFS=: read -r file target; do \
+	    echo "$$(dirname "$$file") $${target#func }"; \
+	    (cd "$$(dirname "$$file")" && \
+	      go test -run '^$$' -fuzz "^$${target#func }\$$" -fuzztime $(FUZZTIME) . </dev/null); \
+	  done
+
+.PHONY: bench
+bench: ## measure cached token reads on a real Vault, beside a bare plugin and KV v2
+	@scripts/get-vault >/dev/null
+	@cd acceptance && go run ./bench
+
+.PHONY: version
+version: ## print the version that a build gets
+	@echo '$(VERSION)'
+
+.PHONY: clean
+clean: ## remove what the targets built here; the cache of Vault and the linter stays
+	rm -rf bin
