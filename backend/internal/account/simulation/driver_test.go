@@ -148,13 +148,17 @@ func (d *driver) readers(name string) {
 	}
 }
 
+// impatience is no fraction of the time that a person has, so that the two do not
+// end at the same instant.
+const impatience = 397_003 * time.Microsecond
+
 // impatient is a reader who does not wait for what is asked of it.
 func (d *driver) impatient(name string) {
 	p := d.active
 	d.person(func(ctx context.Context) {
 		for ctx.Err() == nil {
 			_ = d.read(ctx, p, name, account.Ask{})
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(impatience)
 		}
 	})
 }
