@@ -161,12 +161,21 @@ type system struct {
 	state consts.ReplicationState
 	local bool
 	asked int
+	later int // it becomes a performance standby after so many questions; 0: never
 }
 
 func (s *system) become(state consts.ReplicationState, local bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state, s.local = state, local
+}
+
+// stepDown makes it a performance standby when it is asked for its state the
+// nth time.
+func (s *system) stepDown(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state, s.later = consts.ReplicationPerformancePrimary, n
 }
 
 func (s *system) count() int {
@@ -179,6 +188,9 @@ func (s *system) ReplicationState() consts.ReplicationState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
+	if s.later--; s.later == 0 {
+		s.state = consts.ReplicationPerformanceStandby
+	}
 	return s.state
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -43,6 +44,9 @@ func TestClientHasPagerosEndpointsWhereNoneAreGiven(t *testing.T) {
 		m.wantData(a, want)
 		if len(a.data) != len(want) {
 			t.Errorf("the client is %v", a.data)
+		}
+		if text, err := json.Marshal(a.data); err != nil || strings.Contains(string(text), "null") { // jq's .scopes[] fails on null
+			t.Errorf("the client is %s", text)
 		}
 	})
 }
@@ -131,6 +135,23 @@ func TestClientRefusesWhatMakesNoSense(t *testing.T) {
 		if m.stored("client/default") != before {
 			t.Error("a refused write has changed the client")
 		}
+	})
+}
+
+// Who tests against a server of their own allows its host alone, and writes the
+// endpoint that they use alone.
+func TestClientEndpointsThatNobodyWroteNeedNotBeAllowed(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.want(m.write("config", fields{"allowed_hosts": "localhost"}), 204)
+		own := with(minimalClient, fields{"token_url": "https://localhost:9443/token"})
+		m.want(m.write("clients/default", minimalClient), 400, "token_url")
+		m.want(m.write("clients/default", with(own, fields{"authorize_url": "https://sso.pageroonline.com/x"})), 400, "authorize_url")
+		m.want(m.write("clients/default", with(own, fields{"revoke_url": "https://sso.pageroonline.com/x"})), 400, "revoke_url")
+		m.want(m.write("clients/default", own), 204)
+		m.want(m.write("clients/default", fields{"scopes": "one"}), 204)
+		m.want(m.write("accounts/acme", fields{"refresh_token": firstToken}), 204)
+		m.want(m.read("token/acme"), 200)
 	})
 }
 

@@ -106,6 +106,7 @@ func TestConfigDeleteBringsBackTheDefaults(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
 		m.want(m.write("config", fields{"min_ttl": "3m", "allowed_hosts": "a.example"}), 204)
+		m.wantData(m.read("config"), fields{"min_ttl": 180}) // it is in memory now
 		m.want(m.delete("config"), 204)
 		m.wantData(m.read("config"), defaultSettings)
 		m.want(m.delete("config"), 204)

@@ -115,6 +115,24 @@ func TestTroubleIsToldByTheNodeThatMayWrite(t *testing.T) {
 	}
 }
 
+// A node may step down at any moment between a request's arrival and its
+// exchange.
+func TestNodeThatStepsDownSendsNothing(t *testing.T) {
+	t.Parallel()
+	for question := range 3 { // the framework's, before the flight, in the flight
+		for _, path := range []string{"token/acme", "refresh/acme"} {
+			inBubble(t, func(_ *testing.T, m *mount) {
+				m.enrol()
+				m.system.stepDown(question + 1)
+				m.wantReadOnly(m.do(logical.UpdateOperation, path, nil))
+				m.wantPosts(0)
+				m.system.become(consts.ReplicationPerformancePrimary, false)
+				m.want(m.read("token/acme"), 200)
+			})
+		}
+	}
+}
+
 func TestStandbyServesWhatTheActiveNodeWroteAfterAnInvalidation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -123,4 +125,75 @@ func (w *stormWatch) answer(sent post) oauth.Result {
 	default:
 		return w.pagero.grantFor(sent, 60*time.Second)
 	}
+}
+
+// While a writer's Put is under way, a second writer comes, and has to wait. Not
+// in a bubble, whose time stands still while somebody waits for a mutex.
+func TestWriterWaitsForTheOneBeforeIt(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		path          string
+		first, second fields
+	}{
+		{"config", fields{"min_ttl": 1}, fields{"exchange_timeout": 2}},
+		{"clients/default", fields{"auth_method": "client_secret_post"}, fields{"ca_cert": newCACert(t)}},
+		{"accounts/acme", fields{"min_ttl": 1}, fields{"refresh_on_read": true}},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			t.Parallel()
+			storage := &interrupted{}
+			b, err := Factory(t.Context(), &logical.BackendConfig{StorageView: storage, System: &system{}, Logger: hclog.NewNullLogger()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Cleanup(t.Context())
+			do := func(op logical.Operation, path string, data fields) fields {
+				resp, err := b.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: path, Data: data})
+				if err != nil || resp.IsError() {
+					t.Errorf("%v %v", resp, err)
+				}
+				if resp == nil {
+					return nil
+				}
+				return resp.Data
+			}
+			do(logical.UpdateOperation, "clients/default", minimalClient)
+			do(logical.UpdateOperation, "accounts/acme", fields{"refresh_token": firstToken})
+			var second sync.WaitGroup
+			storage.interrupt(func() {
+				done := make(chan struct{})
+				second.Go(func() {
+					defer close(done)
+					do(logical.UpdateOperation, test.path, test.second)
+				})
+				select {
+				case <-done: // it has not waited
+				case <-time.After(50 * time.Millisecond):
+				}
+			})
+			do(logical.UpdateOperation, test.path, test.first)
+			second.Wait()
+			got := do(logical.ReadOperation, test.path, nil)
+			for field, want := range with(test.first, test.second) {
+				if fmt.Sprint(got[field]) != fmt.Sprint(want) {
+					t.Errorf("%s is %v: one of the writes is lost", field, got[field])
+				}
+			}
+		})
+	}
+}
+
+// interrupted is a storage in which something happens before one Put.
+type interrupted struct {
+	logical.InmemStorage
+	before atomic.Pointer[func()]
+}
+
+func (s *interrupted) interrupt(before func()) { s.before.Store(&before) }
+
+func (s *interrupted) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if before := s.before.Swap(nil); before != nil {
+		(*before)()
+	}
+	return s.InmemStorage.Put(ctx, entry)
 }
