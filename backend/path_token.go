@@ -72,8 +72,8 @@ func tokenResponseFields() map[string]*framework.FieldSchema {
 }
 
 // cachedToken answers a read from memory, or returns nil where it takes more
-// than that: then the framework's way is gone, which also refuses what is
-// wrong with the request.
+// than that: then the request goes through the framework, which also refuses
+// what is wrong with it.
 func (b *backend) cachedToken(name string, req *logical.Request) *logical.Response {
 	if req.Operation != logical.ReadOperation && req.Operation != logical.UpdateOperation {
 		return nil
