@@ -104,6 +104,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		Process:   deps.process,
 		NewID:     rand.Text,
 		Jitter:    deps.jitter,
+		Notify:    (&events{sender: b, logger: b.Logger()}).notify,
 		Logger:    b.Logger(),
 	})
 	return b, nil

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
@@ -69,6 +71,14 @@ func TestNoSecretGetsOut(t *testing.T) {
 		for _, line := range []string{"token refreshed", "exchange failed", "grant died", "spare has taken over", "account written", "client written", "not saved yet"} {
 			if !strings.Contains(m.log.String(), line) {
 				t.Errorf("the log has no line %q: not all kinds of traffic were there", line)
+			}
+		}
+		synctest.Wait()
+		for _, event := range []account.EventType{
+			account.EventRefreshed, account.EventRefreshFailed, account.EventReauthorizationRequired, account.EventSpareUsed, account.EventWritten,
+		} {
+			if !strings.Contains(m.sentEvents(), eventPrefix+string(event)+" ") {
+				t.Errorf("no event %s was sent: not all kinds of traffic were there", event)
 			}
 		}
 	})

@@ -44,6 +44,7 @@ type mount struct {
 	system  *system
 	pagero  *pagero
 	log     *logBuffer
+	events  *logical.MockEventSender
 	starts  int
 }
 
@@ -60,13 +61,15 @@ func inBubble(t *testing.T, test func(t *testing.T, m *mount)) {
 func newMount(t *testing.T) *mount {
 	t.Helper()
 	m := &mount{
-		t: t, storage: &faultyStorage{}, system: &system{}, log: &logBuffer{},
+		t: t, storage: &faultyStorage{}, system: &system{}, log: &logBuffer{}, events: logical.NewMockEventSender(),
 		pagero: &pagero{t: t, spent: map[string]bool{}, busy: map[string]bool{}},
 	}
 	m.backend = m.start(m.storage)
 	t.Cleanup(func() {
 		m.stop()
+		synctest.Wait() // for the events
 		m.checkSecrets("the log", m.log.String())
+		m.checkSecrets("the events", m.sentEvents())
 	})
 	return m
 }
@@ -76,7 +79,7 @@ func (m *mount) start(storage logical.Storage) *backend {
 	m.t.Helper()
 	m.starts++
 	b, err := newBackend(m.t.Context(), &logical.BackendConfig{
-		StorageView: storage, System: m.system,
+		StorageView: storage, System: m.system, EventsSender: m.events,
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: m.log}),
 	}, dependencies{
 		exchanger: m.pagero, process: fmt.Sprintf("process-%d", m.starts), jitter: func() float64 { return 0.5 },
@@ -218,6 +221,21 @@ func (m *mount) checkSecrets(where string, texts ...string) {
 			m.t.Errorf("a secret is in %s: %.200q", where, text[max(0, i-100):])
 		}
 	}
+}
+
+// sentEvents returns the events that Vault was sent, a line each.
+func (m *mount) sentEvents() string {
+	m.events.Lock()
+	defer m.events.Unlock()
+	var lines strings.Builder
+	for _, e := range m.events.Events {
+		metadata, err := json.Marshal(e.Event.GetMetadata().AsMap())
+		if err != nil {
+			m.t.Error(err)
+		}
+		fmt.Fprintf(&lines, "%s %s\n", e.Type, metadata)
+	}
+	return lines.String()
 }
 
 func (m *mount) read(path string) answer {

@@ -14,6 +14,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
+const accountsPrefix = "accounts/"
+
 // expiryWarning is how long before an authorization ends its account's read
 // warns.
 const expiryWarning = 90 * 24 * time.Hour
@@ -28,7 +30,7 @@ func (b *backend) pathAccounts() []*framework.Path {
 	}.build()
 	return []*framework.Path{
 		{
-			Pattern: "accounts/?$",
+			Pattern: accountsPrefix + "?$",
 			Fields:  listFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: operation{
@@ -43,7 +45,7 @@ func (b *backend) pathAccounts() []*framework.Path {
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account", Navigation: true},
 		},
 		{
-			Pattern:        "accounts/" + framework.GenericNameWithAtRegex(fieldName),
+			Pattern:        accountsPrefix + framework.GenericNameWithAtRegex(fieldName),
 			Fields:         accountFields(),
 			ExistenceCheck: b.accountExists,
 			Operations: map[logical.Operation]framework.OperationHandler{

@@ -234,6 +234,7 @@ type fixture struct {
 	settings Settings
 	readOnly bool
 	log      *strings.Builder
+	events   []Event // of accounts whose lock the test does not race for
 }
 
 // inBubble runs a test in a synctest bubble, with a fixture whose Manager is
@@ -265,6 +266,7 @@ func (f *fixture) restart(process string) {
 			return nil
 		},
 		Process: process, NewID: func() string { return "intent" }, Jitter: func() float64 { return 0.5 },
+		Notify: func(e Event) { f.events = append(f.events, e) },
 		Logger: hclog.New(&hclog.LoggerOptions{Output: f.log, Level: hclog.Trace, Mutex: &sync.Mutex{}}),
 	})
 }

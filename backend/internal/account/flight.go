@@ -285,7 +285,7 @@ func (m *Manager) pause(d time.Duration) bool {
 }
 
 // report writes one line of log for an exchange, at a level that says whether
-// anybody has to do anything.
+// anybody has to do anything, and tells those who watch.
 func (m *Manager) report(name string, before, after *Account, r oauth.Result) {
 	fields := []any{
 		"account", name, "client", before.Client, "outcome", r.Outcome.String(), "state", after.State(),
@@ -297,11 +297,15 @@ func (m *Manager) report(name string, before, after *Account, r oauth.Result) {
 	switch {
 	case r.Outcome == oauth.Succeeded:
 		m.Logger.Info("token refreshed", append(fields, "expires", stamp(r.SentAt.Add(r.Tokens.ExpiresIn)))...)
+		m.notify(EventRefreshed, name, after)
 	case after.SpareUsed && !before.SpareUsed:
 		m.Logger.Warn("grant died; its spare has taken over; enrol another spare", append(fields, "error", after.LastError.Message)...)
-	case after.Grant.Death != nil:
+		m.notify(EventSpareUsed, name, after)
+	case after.Grant.Death != nil && after.Grant.Death != before.Grant.Death:
 		m.Logger.Error("grant died; reauthorization required", append(fields, "error", after.LastError.Message)...)
+		m.notify(EventReauthorizationRequired, name, after)
 	default:
 		m.Logger.Warn("exchange failed", append(fields, "next_attempt", stamp(after.Failure.NextAttempt))...)
+		m.notify(EventRefreshFailed, name, after)
 	}
 }

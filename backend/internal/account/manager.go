@@ -62,6 +62,9 @@ type Options struct {
 	NewID func() string
 	// Jitter returns random numbers in [0, 1).
 	Jitter func() float64
+	// Notify is told what happens to accounts, in order for each. It is called
+	// while the account's lock is held and must not wait for anything.
+	Notify func(Event)
 	Logger hclog.Logger
 }
 
@@ -158,6 +161,7 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*Account)
 	s.ahead = nil
 	s.publish(a)
 	m.Logger.Info("account written", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
+	m.notify(EventWritten, name, a)
 	return nil
 }
 
@@ -184,6 +188,7 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	s.ahead = nil
 	m.table.drop(name)
 	m.Logger.Info("account deleted", "account", name)
+	m.notify(EventDeleted, name, nil)
 	return nil
 }
 

@@ -93,6 +93,7 @@ func (w *world) startProcess() {
 		Process: p.id,
 		NewID:   func() string { w.mu.Lock(); defer w.mu.Unlock(); ids++; return fmt.Sprintf("%s/%d", p.id, ids) },
 		Jitter:  func() float64 { w.mu.Lock(); defer w.mu.Unlock(); return w.stream("jitter " + p.id).Float64() },
+		Notify:  func(account.Event) {},
 		Logger:  hclog.NewNullLogger(),
 	})
 	w.processes = append(w.processes, p)

@@ -1,0 +1,100 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+func TestEventsTellWhatHappensToAnAccount(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("accounts/acme", fields{"spare_refresh_token": spareToken}), 204)
+		m.want(m.read("token/acme"), 200)
+		m.pagero.set(func(post) oauth.Result {
+			return oauth.Result{Outcome: oauth.Rejected, Code: oauth.CodeInvalidGrant, Status: 400, Reason: "the server answered invalid_grant"}
+		})
+		m.want(m.write("refresh/acme", nil), 400)
+		m.pagero.set(func(post) oauth.Result {
+			return oauth.Result{Outcome: oauth.NotSent, Reason: "no connection"}
+		})
+		m.want(m.write("refresh/acme", nil), 400)
+		m.want(m.delete("accounts/acme"), 204)
+		synctest.Wait()
+
+		common := `"path":"accounts/acme"}`
+		want := strings.Join([]string{
+			`pagero/account-write {"account":"acme","client":"default","data_path":"accounts/acme","modified":"true","operation":"account-write",` + strings.TrimSuffix(common, "}") + `,"state":"new"}`,
+			`pagero/account-write {"account":"acme","client":"default","data_path":"accounts/acme","modified":"true","operation":"account-write",` + strings.TrimSuffix(common, "}") + `,"state":"new"}`,
+			`pagero/refresh {"account":"acme","client":"default","data_path":"token/acme","modified":"true","operation":"refresh",` + strings.TrimSuffix(common, "}") + `,"state":"ready"}`,
+			`pagero/spare-used {"account":"acme","client":"default","data_path":"token/acme","modified":"true","operation":"spare-used",` + strings.TrimSuffix(common, "}") + `,"state":"ready"}`,
+			`pagero/reauthorization-required {"account":"acme","client":"default","operation":"reauthorization-required",` + strings.TrimSuffix(common, "}") + `,"state":"reauthorization_required"}`,
+			`pagero/refresh-failed {"account":"acme","client":"default","operation":"refresh-failed",` + strings.TrimSuffix(common, "}") + `,"state":"reauthorization_required"}`,
+			`pagero/account-delete {"account":"acme","data_path":"accounts/acme","modified":"true","operation":"account-delete",` + common,
+		}, "\n") + "\n"
+		if got := m.sentEvents(); got != want {
+			t.Errorf("the events are\n%s\nnot\n%s", got, want)
+		}
+	})
+}
+
+// stuckSender takes no event until it is released, or the sender gives up.
+type stuckSender struct{ taken chan struct{} }
+
+func (s stuckSender) SendEvent(ctx context.Context, _ logical.EventType, _ *logical.EventData) error {
+	select {
+	case s.taken <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestNobodyWaitsForAnEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		sender := stuckSender{make(chan struct{})}
+		e := &events{sender: sender, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+		for range maxEvents + 10 {
+			e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		}
+		taken := 0
+		for range maxEvents {
+			synctest.Wait()
+			<-sender.taken
+			taken++
+		}
+		synctest.Wait()
+		if e.sending || !strings.Contains(log.String(), "events were lost") {
+			t.Errorf("sending %v, log %q", e.sending, log.String())
+		}
+		if e.notify(account.Event{}); taken != maxEvents {
+			t.Errorf("%d events were sent", taken)
+		}
+		<-sender.taken
+	})
+}
+
+func TestAVaultWithoutEventsIsNoTrouble(t *testing.T) {
+	t.Parallel()
+	var log logBuffer
+	e := &events{sender: &framework.Backend{}, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+	if err := e.sender.SendEvent(t.Context(), "x", nil); !errors.Is(err, framework.ErrNoEvents) {
+		t.Fatal(err)
+	}
+	e.send(account.Event{Type: account.EventRefreshed})
+	if log.String() != "" {
+		t.Errorf("it is logged: %s", log.String())
+	}
+}

@@ -1,0 +1,33 @@
+package account
+
+// EventType names something that happened to an account. The values are part of
+// the plugin's interface.
+type EventType string
+
+// The types of events.
+const (
+	EventRefreshed               EventType = "refresh"                  // there is a new access token
+	EventRefreshFailed           EventType = "refresh-failed"           // it will be tried again
+	EventReauthorizationRequired EventType = "reauthorization-required" // a person has to log in again
+	EventSpareUsed               EventType = "spare-used"               // the grant died and its spare took over
+	EventWritten                 EventType = "account-write"            // somebody wrote the account
+	EventDeleted                 EventType = "account-delete"
+)
+
+// Event is something that happened to an account, for those who watch. It holds
+// no secret.
+type Event struct {
+	Type    EventType
+	Account string
+	Client  string // "" for EventDeleted
+	State   State  // afterwards; "" for EventDeleted
+}
+
+// notify tells those who watch.
+func (m *Manager) notify(t EventType, name string, a *Account) {
+	e := Event{Type: t, Account: name}
+	if a != nil {
+		e.Client, e.State = a.Client, a.State()
+	}
+	m.Notify(e)
+}
