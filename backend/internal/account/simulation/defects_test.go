@@ -6,75 +6,104 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
 var selftest = flag.Bool("selftest", false, "look whether the simulation finds deliberate defects; takes minutes")
 
-// defects break the rules of the account code, each in one place. old must stand
-// in the file exactly once.
-var defects = []struct{ name, file, old, new string }{
-	{"no intent is written before the POST", "flight.go", `err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`},
-	{"another process's intent is not waited for", "policy.go", `env.Now.Before(until)`, `false`},
-	{"another process's intent is overridden by force", "policy.go", `in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`},
-	{"the account's lock is not taken", "slot.go", "	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"},
-	{"every reader has a flight of its own, without the second read", "flight.go", `	if Decide(a, env, ask).Action != Exchange {
+// defect breaks a rule of the account code in one file: each old text, which must
+// stand in the file exactly once, becomes the new one behind it.
+type defect struct {
+	name, file string
+	edits      []string // old, new, old, new, …
+}
+
+var defects = []defect{
+	{"no intent is written before the POST", "flight.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
+	{"another process's intent is not waited for", "policy.go", []string{`env.Now.Before(until)`, `false`}},
+	{"another process's intent is overridden by force", "policy.go", []string{`in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`}},
+	{"the account's lock is not taken", "slot.go", []string{"	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"}},
+	{"every reader has a flight of its own, without the second read", "flight.go", []string{
+		`	if Decide(a, env, ask).Action != Exchange {
 		return nil
 	}
-`, ``},
-	{"a failed Put of new tokens forgets them", "flight.go", `		m.rescue(s, name, f, a, err)
+`, ``,
+		`	if s.flight != nil {
+		return s.flight, nil
+	}
+`, ``,
+		`	if s.flight == f {
+		s.flight = nil
+		f.err = err
+		close(f.done)
+	}
+`, `	select {
+	case <-f.done:
+	default:
+		s.flight = nil
+		f.err = err
+		close(f.done)
+	}
+`,
+		`go m.fly(s, name, s.flight, ask)
+	return s.flight, nil`, `f := s.flight
+	go m.fly(s, name, f, ask)
+	return f, nil`,
+	}},
+	{"a failed Put of new tokens forgets them", "flight.go", []string{`		m.rescue(s, name, f, a, err)
 `, `		s.publish(f.begun)
-`},
-	{"an exchange starts before a rescue copy is saved", "flight.go", `	for count := 1; ; count++ {`, `	return
-	for count := 1; ; count++ {`},
-	{"a refresh token without an access token is dropped", "transitions.go", `	if o.Tokens.RefreshToken.IsSet() {
+`}},
+	{"an exchange starts before a rescue copy is saved", "flight.go", []string{`	for count := 1; ; count++ {`, `	return
+	for count := 1; ; count++ {`}},
+	{"a refresh token without an access token is dropped", "transitions.go", []string{`	if o.Tokens.RefreshToken.IsSet() {
 		a.Grant`, `	if o.Tokens.AccessToken.IsSet() {
-		a.Grant`},
-	{"the refresh token is not replaced", "transitions.go", `		a.Grant.RefreshToken = o.Tokens.RefreshToken
-`, ``},
-	{"a dead grant is presented again", "policy.go", `	if a.Grant.Death != nil {
+		a.Grant`}},
+	{"the refresh token is not replaced", "transitions.go", []string{`		a.Grant.RefreshToken = o.Tokens.RefreshToken
+`, ``}},
+	{"a dead grant is presented again", "policy.go", []string{`	if a.Grant.Death != nil {
 		return Block{Reason: BlockDead}
 	}
-	if`, `	if`},
-	{"a doubt kills the grant", "transitions.go", `		first := a.Grant.DoubtSince.IsZero()
+	if`, `	if`}},
+	{"a doubt kills the grant", "transitions.go", []string{`		first := a.Grant.DoubtSince.IsZero()
 `, `		if o.Status == 0 {
 			return a.died(o)
 		}
 		first := a.Grant.DoubtSince.IsZero()
-`},
-	{"a refused client kills the grant", "transitions.go", `	case o.Code == oauth.CodeInvalidGrant:
+`}},
+	{"a refused client kills the grant", "transitions.go", []string{`	case o.Code == oauth.CodeInvalidGrant:
 		return a.died(o)`, `	case o.Code == oauth.CodeInvalidGrant || o.Code == oauth.CodeInvalidClient:
-		return a.died(o)`},
-	{"the prompt retry does not wait", "flight.go", `m.pause(time.Second+time.Duration(jitter*float64(time.Second)))`, `m.pause(time.Millisecond)`},
-	{"the prompt retry is repeated", "transitions.go", `		if first && o.RetryAfter == 0 {`, `		if o.RetryAfter == 0 {`},
-	{"a failure is not waited for", "policy.go", `f != nil && env.Now.Before(f.NextAttempt) && !f.corrected(env)`, `f != nil && false`},
-	{"the wait does not grow", "transitions.go", `wait = backOff(max(count, 2), o.jitter)`, `wait = backOff(2, o.jitter)`},
-	{"Retry-After is ignored", "transitions.go", `	wait = max(wait, min(o.RetryAfter, maxRetryAfter))
-`, ``},
-	{"invalid_request is repeated in a loop", "transitions.go", `	case FailedClient, FailedRequest:
+		return a.died(o)`}},
+	{"the prompt retry does not wait", "flight.go", []string{`m.pause(time.Second+time.Duration(jitter*float64(time.Second)))`, `m.pause(time.Millisecond)`}},
+	{"the prompt retry is repeated", "transitions.go", []string{`		if first && o.RetryAfter == 0 {`, `		if o.RetryAfter == 0 {`}},
+	{"a failure is not waited for", "policy.go", []string{`f != nil && env.Now.Before(f.NextAttempt) && !f.corrected(env)`, `f != nil && false`}},
+	{"the wait does not grow", "transitions.go", []string{`wait = backOff(max(count, 2), o.jitter)`, `wait = backOff(2, o.jitter)`}},
+	{"Retry-After is ignored", "transitions.go", []string{`	wait = max(wait, min(o.RetryAfter, maxRetryAfter))
+`, ``}},
+	{"invalid_request is repeated in a loop", "transitions.go", []string{`	case FailedClient, FailedRequest:
 		wait = humanBackOff
-`, ``},
-	{"a spare is not used", "transitions.go", `	if a.Spare == nil {
+`, ``}},
+	{"a spare is not used", "transitions.go", []string{`	if a.Spare == nil {
 		return a, land
 	}
 `, `	if a.Spare != nil || a.Spare == nil {
 		return a, land
 	}
-`},
-	{"a spare that was used stays a spare", "transitions.go", `a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true`, `a.Grant, a.SpareUsed = *a.Spare, true`},
-	{"a crash is not remembered as a doubt", "transitions.go", `		a.Grant.DoubtSince = left.Started
+`}},
+	{"a spare that was used stays a spare", "transitions.go", []string{`a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true`, `a.Grant, a.SpareUsed = *a.Spare, true`}},
+	{"a crash is not remembered as a doubt", "transitions.go", []string{`		a.Grant.DoubtSince = left.Started
 `, `		_ = left
-`},
-	{"a doubt is not told from a rejection", "transitions.go", `LostSince: a.Grant.DoubtSince}`, `}`},
-	{"an old token that is written again replaces the newest", "enrol.go", `		if old != nil && old.hasSeen(t) {
+`}},
+	{"a doubt is not told from a rejection", "transitions.go", []string{`LostSince: a.Grant.DoubtSince}`, `}`}},
+	{"an old token that is written again replaces the newest", "enrol.go", []string{`		if old != nil && old.hasSeen(t) {
 			warnings = append(warnings, "this refresh_token`, `		if false {
-			warnings = append(warnings, "this refresh_token`},
-	{"the exchange ends with Close at once", "manager.go", `	case <-landed:
+			warnings = append(warnings, "this refresh_token`}},
+	{"the exchange ends with Close at once", "manager.go", []string{`	case <-landed:
 	case <-timer.C:
 `, `	default:
-`},
-	{"a token's life is counted from the answer", "transitions.go", `Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`},
+`}},
+	{"a token's life is counted from the answer", "transitions.go", []string{`Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`}},
 }
 
 // TestDefectsAreFound builds the account code with each defect in turn and plays
@@ -85,7 +114,7 @@ func TestDefectsAreFound(t *testing.T) {
 	}
 	for _, d := range defects {
 		t.Run(d.name, func(t *testing.T) {
-			out := playWith(t, d.file, d.old, d.new)
+			out := playWith(t, d)
 			if !strings.Contains(out, "replay it with") {
 				t.Fatalf("not found:\n%s", out)
 			}
@@ -101,9 +130,9 @@ func TestDefectsAreFound(t *testing.T) {
 
 // playWith runs the simulation against the account code with one file changed.
 // The change is laid over the tree by the go command; no file of it is touched.
-func playWith(t *testing.T, file, from, to string) string {
+func playWith(t *testing.T, d defect) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", file))
+	path, err := filepath.Abs(filepath.Join("..", d.file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,12 +140,16 @@ func playWith(t *testing.T, file, from, to string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(source), from); n != 1 {
-		t.Fatalf("the text to change stands %d times in %s", n, file)
+	text := string(source)
+	for edit := range slices.Chunk(d.edits, 2) {
+		if n := strings.Count(text, edit[0]); n != 1 {
+			t.Fatalf("the text to change stands %d times in %s:\n%s", n, d.file, edit[0])
+		}
+		text = strings.Replace(text, edit[0], edit[1], 1)
 	}
 	dir := t.TempDir()
-	changed := filepath.Join(dir, file)
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), from, to, 1)), 0o600); err != nil {
+	changed := filepath.Join(dir, d.file)
+	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})

@@ -41,6 +41,9 @@ func (w *world) presenting(p *process, t *token) {
 	if t.restOf == p && !forced && time.Now().Before(t.restUntil) && unchanged {
 		w.violated("%s presents %s %s too early after a refusal", p.id, t.text, time.Until(t.restUntil))
 	}
+	if t.grant.freshOf == p && !forced && time.Now().Before(t.grant.freshUntil) {
+		w.violated("%s presents %s unforced, though it has an access token with more than half of its life", p.id, t.text)
+	}
 	t.presented++
 }
 
@@ -75,6 +78,9 @@ func (w *world) answered(p *process, t *token, r oauth.Result) {
 		return
 	case r.Outcome == oauth.Succeeded:
 		t.successor.holders = append(t.successor.holders, p)
+		if r.Tokens.AccessToken.IsSet() {
+			t.grant.freshOf, t.grant.freshUntil = p, r.SentAt.Add(tokenLifetime/2)
+		}
 		if w.active == p {
 			p.received[t.successor.text] = t.successor
 		} else {
