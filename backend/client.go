@@ -131,7 +131,9 @@ func (c *client) succeed(name string, old *client, newSecret bool) error {
 	case moved:
 		// The old secret belongs to another client, or to another server.
 		c.PreviousSecret = oauth.Secret{}
-	case newSecret && !c.Secret.Equal(old.Secret):
+	case newSecret && !c.Secret.Equal(old.Secret) && !old.PreviousSecret.IsSet():
+		// Where there is a previous secret already, the one that is replaced has
+		// never worked, and the previous one has.
 		c.PreviousSecret = old.Secret
 	}
 	return nil

@@ -90,6 +90,18 @@ func TestPreviousClientSecretIsKeptByWritesThatDoNotReplaceTheSecret(t *testing.
 	}
 }
 
+func TestPreviousClientSecretIsTheLastOneThatHasWorked(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("clients/default", fields{"client_secret": "cs-" + canary + "-mistyped"}), 204)
+		m.want(m.write("clients/default", fields{"client_secret": newSecret}), 204)
+		m.pagero.knows(clientSecret)
+		m.want(m.read("token/acme"), 200)
+		m.wantSecrets(newSecret, clientSecret)
+	})
+}
+
 func TestPreviousClientSecretIsNotKeptWhere(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]fields{
