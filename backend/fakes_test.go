@@ -335,7 +335,7 @@ func rejects(code oauth.ErrorCode, status int) func(post) oauth.Result {
 func isDead(post) oauth.Result { return rejects(oauth.CodeInvalidGrant, 400)(post{}) }
 
 func isUnreachable(post) oauth.Result {
-	return oauth.Result{Outcome: oauth.NotSent, Reason: "the token endpoint refused the connection or cannot be reached"}
+	return oauth.Result{Outcome: oauth.NotSent, Reason: "the server refused the connection or cannot be reached"}
 }
 
 func isSilent(post) oauth.Result {

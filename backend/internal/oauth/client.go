@@ -25,6 +25,7 @@ type Client struct {
 	Secret     Secret
 	AuthMethod AuthMethod // one fixed method; the other is never tried
 	TokenURL   string
+	RevokeURL  string // where Revoke is used
 	CACert     []byte // PEM, in place of the system's roots; empty: the system's roots
 }
 
@@ -50,17 +51,18 @@ func (f form) encode() []byte {
 	return b.Bytes()
 }
 
-// request builds the POST of RFC 6749, section 4.1.3 or 6. GetBody stays nil:
-// net/http sends such a request again under no circumstances.
-func (c *Client) request(ctx context.Context, grant form, userAgent string) (*http.Request, error) {
-	members := append(form(nil), grant...)
+// request builds a POST of a form to one of the client's endpoints, with the
+// client's authentication. GetBody stays nil: net/http sends such a request
+// again under no circumstances.
+func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent string) (*http.Request, error) {
+	members := append(form(nil), f...)
 	if c.AuthMethod == AuthPost {
 		members.add("client_id", c.ID)
 		members.add("client_secret", c.Secret.Reveal())
 	}
 	body := members.encode()
 
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.TokenURL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, nil)
 	if err != nil {
 		return nil, err
 	}

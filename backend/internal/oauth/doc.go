@@ -1,10 +1,12 @@
 // Package oauth is the OAuth 2.0 client of the plugin (RFC 6749), reduced to
-// what a refresh token that works once needs: one request to the token
-// endpoint, sent at most once, and an honest account of what became of it.
+// what refresh tokens and codes that work once need: one request to the token
+// endpoint, sent at most once, and an honest account of what became of it. The
+// revocation endpoint (RFC 7009) is called in the same way; of the
+// authorization endpoint there is the URL that a browser is sent to.
 //
 // The data flow of one exchange:
 //
-//	Client, refresh token -> request -> one POST -> evidence + answer -> Result
+//	Client, grant -> request -> one POST -> evidence + answer -> Result
 //
 // A Result has one of four outcomes. [Succeeded]: the server's answer carries
 // the tokens. [NotSent]: no connection was ever had, so the refresh token is

@@ -2,25 +2,16 @@ package oauth
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 )
 
-const (
-	dialTimeout         = 10 * time.Second
-	maxHeaderBytes      = 64 << 10
-	maxRetryAfterHeader = 24 * time.Hour
-)
+const maxRetryAfterHeader = 24 * time.Hour
 
 // Exchanger runs exchanges. The zero Exchanger is ready; it is safe for
 // concurrent use and holds no connection between two exchanges.
@@ -29,19 +20,16 @@ type Exchanger struct {
 	UserAgent string
 }
 
-// Refresh runs the refresh grant of RFC 6749, section 6: it presents
-// refreshToken in one POST, sent at most once, and tells what became of it.
-// The context bounds the whole exchange and should carry a deadline; it must
-// not be one that ends when a caller goes away, since the refresh token may be
-// spent by then.
-func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Secret) Result {
-	var grant form
-	grant.add("grant_type", "refresh_token")
-	grant.add("refresh_token", refreshToken.Reveal())
-	return e.exchange(ctx, client, grant)
+// exchange presents a grant at the token endpoint.
+func (e *Exchanger) exchange(ctx context.Context, client Client, grant form) Result {
+	return e.post(ctx, client, client.TokenURL, grant, classify)
 }
 
-func (e *Exchanger) exchange(ctx context.Context, client Client, grant form) (result Result) {
+// post sends a form in one POST, at most once, and lets read tell what the
+// answer means.
+func (e *Exchanger) post(
+	ctx context.Context, client Client, endpoint string, f form, read func(*Result, *http.Response),
+) (result Result) {
 	result.SentAt = now()
 	defer func() { result.AnsweredAt = now() }()
 
@@ -58,9 +46,9 @@ func (e *Exchanger) exchange(ctx context.Context, client Client, grant form) (re
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
-	req, err := client.request(ctx, grant, e.UserAgent)
+	req, err := client.request(ctx, endpoint, f, e.UserAgent)
 	if err != nil {
-		result.Outcome, result.Reason = NotSent, "the client's token_url is not readable"
+		result.Outcome, result.Reason = NotSent, "the endpoint's URL is not readable"
 		return result
 	}
 
@@ -75,7 +63,7 @@ func (e *Exchanger) exchange(ctx context.Context, client Client, grant form) (re
 		return result
 	}
 	defer resp.Body.Close()
-	classify(&result, resp)
+	read(&result, resp)
 	return result
 }
 
@@ -95,6 +83,25 @@ func classify(result *Result, resp *http.Response) {
 		default:
 			result.Reason = "the answer (" + status + ") was cut off or is not JSON"
 		}
+	default:
+		classifyFailure(result, resp, status)
+	}
+}
+
+// classifyRevocation reads an answer of the revocation endpoint (RFC 7009,
+// section 2.2): the status tells all.
+func classifyRevocation(result *Result, resp *http.Response) {
+	result.Status = resp.StatusCode
+	if resp.StatusCode/100 == 2 {
+		result.Outcome = Succeeded
+		return
+	}
+	classifyFailure(result, resp, "HTTP status "+strconv.Itoa(resp.StatusCode))
+}
+
+// classifyFailure reads an answer that is no 2xx.
+func classifyFailure(result *Result, resp *http.Response, status string) {
+	switch resp.StatusCode / 100 {
 	case 4:
 		a := parseAnswer(resp.Body)
 		result.Code = a.code()
@@ -115,81 +122,6 @@ func classify(result *Result, resp *http.Response) {
 	}
 }
 
-// newTransport returns a transport for one request: HTTP/1.1, a connection of
-// its own that is closed afterwards, no compression, TLS 1.2 or later, bounded
-// headers.
-func newTransport(caCert []byte) (*http.Transport, error) {
-	var roots *x509.CertPool
-	if len(caCert) > 0 {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(caCert) {
-			return nil, errors.New("no certificate in the PEM text")
-		}
-	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  connectProxy,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		TLSHandshakeTimeout:    dialTimeout,
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		Protocols:              &protocols,
-	}, nil
-}
-
-// connectProxy is the proxy of the environment, as Vault itself uses it, but for
-// https alone: there it is used by CONNECT and sees nothing of the request.
-func connectProxy(req *http.Request) (*url.URL, error) {
-	if req.URL.Scheme != "https" {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(req)
-}
-
-// connectReason says in fixed words why no connection was had. It only
-// describes; that nothing was sent is known from the trace.
-func connectReason(err error) string {
-	var (
-		dns         *net.DNSError
-		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
-		op          *net.OpError
-	)
-	hasOp := errors.As(err, &op)
-	switch {
-	case hasOp && op.Op == "proxyconnect":
-		return "the proxy of Vault's environment could not be reached"
-	case errors.As(err, &dns):
-		return "the token endpoint's host name could not be resolved"
-	case errors.As(err, &certificate):
-		return "the token endpoint's TLS certificate is not trusted (is ca_cert right?)"
-	case errors.As(err, &record), hasOp && (op.Op == "remote error" || op.Op == "local error"): // TLS alerts
-		return "the TLS handshake with the token endpoint failed"
-	case isTimeout(err):
-		return "connecting to the token endpoint timed out"
-	case hasOp && op.Op == "dial":
-		return "the token endpoint refused the connection or cannot be reached"
-	default:
-		return "no connection to the token endpoint could be set up"
-	}
-}
-
-// lossReason says in fixed words how the answer was lost.
-func lossReason(err error) string {
-	if isTimeout(err) {
-		return "no answer came within the exchange_timeout"
-	}
-	return "the connection broke before an answer came"
-}
-
-func isTimeout(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
-}
-
 // parseRetryAfter reads RFC 9110, section 10.2.3: seconds or a date. It gives 0
 // for what makes no sense.
 func parseRetryAfter(header string) time.Duration {
@@ -206,14 +138,6 @@ func parseRetryAfter(header string) time.Duration {
 		d = time.Until(date)
 	}
 	return min(max(d, 0), maxRetryAfterHeader)
-}
-
-// ValidateCACert tells whether ca_cert holds at least one certificate.
-func ValidateCACert(pem []byte) error {
-	if _, err := newTransport(pem); err != nil {
-		return fmt.Errorf("ca_cert: %w", err)
-	}
-	return nil
 }
 
 // now is the wall clock in UTC without the monotonic reading: the times end up

@@ -28,23 +28,23 @@ func TestNothingIsSentWithoutAServer(t *testing.T) {
 	}{
 		{
 			name: "host name that cannot be resolved", url: "https://sso.pageroonline.invalid/",
-			reason: "the token endpoint's host name could not be resolved",
+			reason: "the server's host name could not be resolved",
 		},
 		{
 			name: "connection refused", url: offline(t),
-			reason: "the token endpoint refused the connection or cannot be reached",
+			reason: "the server refused the connection or cannot be reached",
 		},
 		{
 			name: "scheme that is not HTTP", url: "ftp://127.0.0.1/",
-			reason: "no connection to the token endpoint could be set up",
+			reason: "no connection to the server could be set up",
 		},
 		{
 			name: "URL without a host", url: "https:///oauth",
-			reason: "no connection to the token endpoint could be set up",
+			reason: "no connection to the server could be set up",
 		},
 		{
 			name: "URL that cannot be parsed", url: "https://[::1/",
-			reason: "the client's token_url is not readable",
+			reason: "the endpoint's URL is not readable",
 		},
 		{
 			name: "ca_cert that is not PEM", url: offline(t), caCert: "not PEM",
@@ -61,10 +61,10 @@ func TestNothingIsSentWithoutAServer(t *testing.T) {
 
 func TestNothingIsSentWithoutAConnection(t *testing.T) {
 	const (
-		untrusted = "the token endpoint's TLS certificate is not trusted (is ca_cert right?)"
-		handshake = "the TLS handshake with the token endpoint failed"
-		other     = "no connection to the token endpoint could be set up"
-		timedOut  = "connecting to the token endpoint timed out"
+		untrusted = "the server's TLS certificate is not trusted (is ca_cert right?)"
+		handshake = "the TLS handshake with the server failed"
+		other     = "no connection to the server could be set up"
+		timedOut  = "connecting to the server timed out"
 	)
 	config, caCert := newCertificate(t, "127.0.0.1")
 	elsewhere, elsewhereCA := newCertificate(t, "sso.example")
@@ -140,7 +140,7 @@ func TestNothingIsSentAfterTheDeadline(t *testing.T) {
 	server := newRawServer(t, nil, answering(httpAnswer(200, normalAnswer)))
 	ctx, pass := deadline(t)
 	pass()
-	isNotSent(t, exchangeWith(ctx, t, testClient(server.url)), "connecting to the token endpoint timed out")
+	isNotSent(t, exchangeWith(ctx, t, testClient(server.url)), "connecting to the server timed out")
 	if _, requests := server.counts(); requests != 0 {
 		t.Errorf("the server saw %d requests", requests)
 	}
@@ -193,7 +193,7 @@ func TestValidateCACertWantsACertificate(t *testing.T) {
 
 func TestReasonOfATimeoutWhileDialling(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: context.DeadlineExceeded}
-	if got := connectReason(dial); got != "connecting to the token endpoint timed out" {
+	if got := connectReason(dial); got != "connecting to the server timed out" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -190,7 +190,7 @@ func TestLoopbackGoesThroughNoProxy(t *testing.T) {
 func TestNothingIsSentWithoutATunnel(t *testing.T) {
 	const (
 		unreachable = "the proxy of Vault's environment could not be reached"
-		other       = "no connection to the token endpoint could be set up"
+		other       = "no connection to the server could be set up"
 	)
 	for _, c := range []struct {
 		name   string
@@ -206,7 +206,7 @@ func TestNothingIsSentWithoutATunnel(t *testing.T) {
 		{name: "proxy that redirects", script: refusal("302 Found"), reason: other},
 		{name: "proxy that hangs up", script: func(*peer) {}, reason: other},
 		{
-			name: "proxy that answers itself", reason: "the TLS handshake with the token endpoint failed",
+			name: "proxy that answers itself", reason: "the TLS handshake with the server failed",
 			script: func(p *peer) {
 				_, _ = io.WriteString(p, "HTTP/1.1 200 OK\r\n\r\n")
 				_, _ = io.ReadFull(p, make([]byte, 10))

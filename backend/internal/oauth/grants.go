@@ -1,0 +1,61 @@
+package oauth
+
+import "context"
+
+// Each of these runs one request, sent at most once, and tells what became of
+// it. The context bounds the whole of it and should carry a deadline; it must
+// not be one that ends when a caller goes away, since a refresh token or a code
+// may be spent by then.
+
+// Refresh runs the refresh grant of RFC 6749, section 6.
+func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Secret) Result {
+	var grant form
+	grant.add("grant_type", "refresh_token")
+	grant.add("refresh_token", refreshToken.Reveal())
+	return e.exchange(ctx, client, grant)
+}
+
+// Code is an authorization code (RFC 6749, section 4.1.2) with what belongs to
+// it. A code works once.
+type Code struct {
+	Code        Secret
+	RedirectURI string // as in the authorization request
+	Verifier    Secret // code_verifier (RFC 7636, section 4.1)
+}
+
+// RedeemCode runs the authorization code grant of RFC 6749, section 4.1.3.
+func (e *Exchanger) RedeemCode(ctx context.Context, client Client, code Code) Result {
+	var grant form
+	grant.add("grant_type", "authorization_code")
+	grant.add("code", code.Code.Reveal())
+	grant.add("redirect_uri", code.RedirectURI)
+	grant.add("code_verifier", code.Verifier.Reveal())
+	return e.exchange(ctx, client, grant)
+}
+
+// Credentials are a user's name and password.
+type Credentials struct {
+	Username string
+	Password Secret
+}
+
+// LogIn runs the resource owner password credentials grant of RFC 6749, section
+// 4.3.2. scope is left out where it is "".
+func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Credentials, scope string) Result {
+	var grant form
+	grant.add("grant_type", "password")
+	grant.add("username", credentials.Username)
+	grant.add("password", credentials.Password.Reveal())
+	if scope != "" {
+		grant.add("scope", scope)
+	}
+	return e.exchange(ctx, client, grant)
+}
+
+// Revoke revokes a refresh token, and with it the grant (RFC 7009, section 2.1).
+// A server that does not know the token, or no longer, reports success, too.
+func (e *Exchanger) Revoke(ctx context.Context, client Client, refreshToken Secret) Result {
+	var f form
+	f.add("token", refreshToken.Reveal())
+	return e.post(ctx, client, client.RevokeURL, f, classifyRevocation)
+}

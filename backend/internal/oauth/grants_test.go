@@ -1,0 +1,132 @@
+package oauth
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+const (
+	code     = "code-canary"
+	verifier = "verifier-canary"
+	password = "pass word-canary&"
+)
+
+func TestEachGrantSendsItsFormOnce(t *testing.T) {
+	for _, c := range []struct {
+		name, path, body string
+		run              func(context.Context, *Exchanger, Client) Result
+	}{
+		{
+			"authorization code", "/oauth/v2/oauth-token",
+			"grant_type=authorization_code&code=code-canary&redirect_uri=https%3A%2F%2Fvault.example%2Fv1%2Fpagero%2Fcallback&code_verifier=verifier-canary",
+			func(ctx context.Context, e *Exchanger, c Client) Result {
+				return e.RedeemCode(ctx, c, Code{NewSecret(code), "https://vault.example/v1/pagero/callback", NewSecret(verifier)})
+			},
+		},
+		{
+			"password", "/oauth/v2/oauth-token",
+			"grant_type=password&username=alice%40example.com&password=pass+word-canary%26",
+			func(ctx context.Context, e *Exchanger, c Client) Result {
+				return e.LogIn(ctx, c, Credentials{"alice@example.com", NewSecret(password)}, "")
+			},
+		},
+		{
+			"password with a scope", "/oauth/v2/oauth-token",
+			"grant_type=password&username=alice&password=pass+word-canary%26&scope=all+openid",
+			func(ctx context.Context, e *Exchanger, c Client) Result {
+				return e.LogIn(ctx, c, Credentials{"alice", NewSecret(password)}, "all openid")
+			},
+		},
+		{
+			"revocation", "/oauth/v2/oauth-revoke", "token=_1XBPWQQ_presented-canary",
+			func(ctx context.Context, e *Exchanger, c Client) Result { return e.Revoke(ctx, c, NewSecret(presented)) },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := newRawServer(t, nil, func(p *peer) {
+				answering(httpAnswer(http.StatusOK, normalAnswer))(p)
+				p.untilClosed()
+			})
+			client := testClient(server.url)
+			client.RevokeURL = strings.Replace(server.url, "oauth-token", "oauth-revoke", 1)
+			if result := c.run(t.Context(), &Exchanger{}, client); result.Outcome != Succeeded {
+				t.Fatalf("%v: %s", result.Outcome, result.Reason)
+			}
+			server.sees(t, 1, 1)
+			request := string(server.requests[0])
+			if !strings.HasPrefix(request, "POST "+c.path+" HTTP/1.1\r\n") || !strings.HasSuffix(request, "\r\n\r\n"+c.body) {
+				t.Errorf("the request is\n%s\nnot a POST to %s of\n%s", request, c.path, c.body)
+			}
+		})
+	}
+}
+
+func TestRevocationIsReadFromTheStatus(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		want   Outcome
+	}{
+		"empty":             {httpAnswer(http.StatusOK, ""), Succeeded},
+		"a page":            {httpAnswer(http.StatusOK, "<html>"), Succeeded},
+		"refused client":    {httpAnswer(http.StatusUnauthorized, `{"error":"invalid_client"}`), Rejected},
+		"no such method":    {httpAnswer(http.StatusNotFound, ""), InDoubt},
+		"server out of use": {httpAnswer(http.StatusServiceUnavailable, ""), InDoubt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := newRawServer(t, nil, func(p *peer) {
+				answering(c.answer)(p)
+				p.untilClosed()
+			})
+			client := testClient("")
+			client.RevokeURL = server.url
+			result := (&Exchanger{}).Revoke(t.Context(), client, NewSecret(presented))
+			if result.Outcome != c.want || (c.want != Succeeded) != (result.Reason != "") {
+				t.Errorf("%v: %q", result.Outcome, result.Reason)
+			}
+		})
+	}
+}
+
+func TestAuthorizationURL(t *testing.T) {
+	// The verifier and its challenge are those of RFC 7636, appendix B.
+	request := AuthorizationRequest{
+		ClientID: "our app", RedirectURI: "https://vault.example/v1/pagero/callback", State: NewSecret("state"),
+		Verifier: NewSecret("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+	}
+	got, err := request.URL("https://sso.example/authorize?tenant=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "https://sso.example/authorize?client_id=our+app&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" +
+		"&code_challenge_method=S256&redirect_uri=https%3A%2F%2Fvault.example%2Fv1%2Fpagero%2Fcallback&response_type=code&state=state&tenant=1"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	request.Scope, request.Prompt, request.ResponseMode = "all openid", "login", "form_post"
+	got, err = request.URL("https://sso.example/authorize")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"scope": "all openid", "prompt": "login", "response_mode": "form_post"} {
+		if u.Query().Get(name) != value {
+			t.Errorf("%s is %q", name, u.Query().Get(name))
+		}
+	}
+	if strings.Contains(got, request.Verifier.Reveal()) {
+		t.Error("the verifier is in the URL")
+	}
+}
+
+func TestRandomTextsAreLongAndDiffer(t *testing.T) {
+	one, two := NewRandom().Reveal(), NewRandom().Reveal()
+	if len(one) != 43 || one == two || url.QueryEscape(one) != one {
+		t.Errorf("%q, %q", one, two)
+	}
+}

@@ -1,0 +1,101 @@
+package oauth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	dialTimeout    = 10 * time.Second
+	maxHeaderBytes = 64 << 10
+)
+
+// newTransport returns a transport for one request: HTTP/1.1, a connection of
+// its own that is closed afterwards, no compression, TLS 1.2 or later, bounded
+// headers.
+func newTransport(caCert []byte) (*http.Transport, error) {
+	var roots *x509.CertPool
+	if len(caCert) > 0 {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(caCert) {
+			return nil, errors.New("no certificate in the PEM text")
+		}
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                  connectProxy,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout:    dialTimeout,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		Protocols:              &protocols,
+	}, nil
+}
+
+// connectProxy is the proxy of the environment, as Vault itself uses it, but for
+// https alone: there it is used by CONNECT and sees nothing of the request.
+func connectProxy(req *http.Request) (*url.URL, error) {
+	if req.URL.Scheme != "https" {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(req)
+}
+
+// connectReason says in fixed words why no connection was had. It only
+// describes; that nothing was sent is known from the trace.
+func connectReason(err error) string {
+	var (
+		dns         *net.DNSError
+		certificate *tls.CertificateVerificationError
+		record      tls.RecordHeaderError
+		op          *net.OpError
+	)
+	hasOp := errors.As(err, &op)
+	switch {
+	case hasOp && op.Op == "proxyconnect":
+		return "the proxy of Vault's environment could not be reached"
+	case errors.As(err, &dns):
+		return "the server's host name could not be resolved"
+	case errors.As(err, &certificate):
+		return "the server's TLS certificate is not trusted (is ca_cert right?)"
+	case errors.As(err, &record), hasOp && (op.Op == "remote error" || op.Op == "local error"): // TLS alerts
+		return "the TLS handshake with the server failed"
+	case isTimeout(err):
+		return "connecting to the server timed out"
+	case hasOp && op.Op == "dial":
+		return "the server refused the connection or cannot be reached"
+	default:
+		return "no connection to the server could be set up"
+	}
+}
+
+// lossReason says in fixed words how the answer was lost.
+func lossReason(err error) string {
+	if isTimeout(err) {
+		return "no answer came within the exchange_timeout"
+	}
+	return "the connection broke before an answer came"
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
+}
+
+// ValidateCACert tells whether ca_cert holds at least one certificate.
+func ValidateCACert(pem []byte) error {
+	if _, err := newTransport(pem); err != nil {
+		return fmt.Errorf("ca_cert: %w", err)
+	}
+	return nil
+}
