@@ -189,7 +189,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		}
 	}
 	if a.Unsaved {
-		resp.AddWarning("The newest refresh token is not saved yet, because Vault's storage fails; it is kept in memory and saving is being retried.")
+		resp.AddWarning(account.NotSaved)
 	}
 	return resp, nil
 }

@@ -13,8 +13,8 @@ type State string
 
 // The states of an account.
 const (
-	StateNew     State = "new"                      // never refreshed
-	StateReady   State = "ready"                    // the last exchange gave an access token
+	StateNew     State = "new"                      // enrolled with a refresh token, never refreshed
+	StateReady   State = "ready"                    // the last exchange, or the login, gave an access token
 	StateFailing State = "failing"                  // the last exchange failed and will be tried again
 	StateInDoubt State = "in_doubt"                 // an exchange was sent and its outcome is not known
 	StateDead    State = "reauthorization_required" // the grant was rejected for good
@@ -37,6 +37,8 @@ type Account struct {
 	Client        string
 	MinTTL        time.Duration // 0: the mount's
 	RefreshOnRead bool          // every read runs the refresh grant
+	// Credentials are kept to log in again when the grant dies; nil: none are.
+	Credentials *Credentials
 
 	Grant     Grant
 	Spare     *Grant // nil: none
@@ -70,6 +72,13 @@ type Grant struct {
 	// whose outcome is not known; zero: none.
 	DoubtSince time.Time
 	Death      *Death // nil: alive
+}
+
+// Credentials are a user's, kept at his operator's wish.
+type Credentials struct {
+	oauth.Credentials
+	LastUsed time.Time // the last login that the plugin began by itself; zero: none
+	Refused  bool      // the server refused them: they are not used again
 }
 
 // Intent says that a process is about to present a refresh token.
@@ -167,7 +176,7 @@ func (a *Account) State() State {
 		return StateInDoubt
 	case a.Failure != nil:
 		return StateFailing
-	case a.LastRefresh.IsZero():
+	case a.LastRefresh.IsZero() && a.Access == nil:
 		return StateNew
 	default:
 		return StateReady

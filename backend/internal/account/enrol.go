@@ -22,6 +22,10 @@ type Change struct {
 	SpareRefreshToken oauth.Secret
 	MinTTL            *time.Duration // 0: the mount's
 	RefreshOnRead     *bool
+	// Credentials ask for a login, whose grant comes in the place of both refresh
+	// tokens; KeepPassword keeps them for a dead grant.
+	Credentials  *oauth.Credentials
+	KeepPassword *bool
 }
 
 // Apply returns the account as the change wants it, and warnings; old is nil
@@ -37,7 +41,7 @@ func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []str
 		a = *old
 	}
 	if c.Client != nil {
-		a.Client = *c.Client
+		a = a.WithClient(*c.Client)
 	}
 	if c.MinTTL != nil {
 		a.MinTTL = *c.MinTTL
@@ -45,6 +49,7 @@ func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []str
 	if c.RefreshOnRead != nil {
 		a.RefreshOnRead = *c.RefreshOnRead
 	}
+	a.Credentials = c.keep(a.Credentials)
 	var warnings []string
 	if t := c.RefreshToken; t.IsSet() {
 		if old != nil && old.hasSeen(t) {
@@ -63,14 +68,37 @@ func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []str
 	return &a, warnings, nil
 }
 
+// keep returns the credentials to keep, where kept are those that are kept now.
+func (c Change) keep(kept *Credentials) *Credentials {
+	wanted := kept != nil
+	if c.KeepPassword != nil {
+		wanted = *c.KeepPassword
+	}
+	switch {
+	case !wanted:
+		return nil
+	case c.Credentials != nil:
+		return &Credentials{Credentials: *c.Credentials}
+	default:
+		return kept
+	}
+}
+
 // check refuses what would lose or waste a refresh token.
 func (c Change) check(name string, old *Account) error {
 	invalid := func(format string, args ...any) error {
 		return &Error{Kind: KindInvalid, Account: name, Text: fmt.Sprintf(format, args...)}
 	}
+	written := c.RefreshToken.IsSet() || c.SpareRefreshToken.IsSet()
 	switch {
+	case c.Credentials != nil && written:
+		return invalid("username and password get new refresh tokens from Pagero; write either them or refresh tokens")
+	case c.KeepPassword != nil && *c.KeepPassword && c.Credentials == nil && (old == nil || old.Credentials == nil):
+		return invalid("keep_password needs the username and the password in the same request")
+	case c.Credentials != nil:
+		return nil
 	case old == nil && !c.RefreshToken.IsSet():
-		return invalid("refresh_token is required to enrol an account; log in at Pagero to get one")
+		return invalid("refresh_token, or username and password, is required to enrol an account; authorize/%s begins a login in a browser", name)
 	case c.RefreshToken.IsSet() && c.RefreshToken.Equal(c.SpareRefreshToken):
 		return invalid("refresh_token and spare_refresh_token are the same; a spare is a grant of its own: log in at Pagero twice")
 	case old == nil:
@@ -97,6 +125,17 @@ func (g *Grant) began(t oauth.Secret) bool {
 	return g != nil && (g.FirstTokenHash == hash(t) || g.RefreshToken.Equal(t))
 }
 
+// WithClient gives the account another client. A spare is gone then: a refresh
+// token works with the client that it was issued to only.
+func (a Account) WithClient(client string) Account {
+	if client == a.Client {
+		return a
+	}
+	a = a.retire(a.Spare)
+	a.Client, a.Spare = client, nil
+	return a
+}
+
 // WithGrant gives the account a new grant and forgets what it knew of the old
 // one: its access token, its failures, its death. A spare stays.
 func (a Account) WithGrant(refreshToken oauth.Secret, now time.Time) Account {
@@ -108,8 +147,12 @@ func (a Account) WithGrant(refreshToken oauth.Secret, now time.Time) Account {
 	return a
 }
 
-// WithSpare gives the account a spare grant in place of any before it.
+// WithSpare gives the account a spare grant in place of any before it. Where the
+// grant is dead, the spare takes over at once.
 func (a Account) WithSpare(refreshToken oauth.Secret, now time.Time) Account {
+	if a.Grant.Death != nil {
+		return a.WithGrant(refreshToken, now)
+	}
 	a = a.retire(a.Spare)
 	spare := newGrant(refreshToken, now)
 	a.Spare, a.SpareUsed = &spare, false

@@ -78,8 +78,8 @@ func TestWhatWouldLoseATokenIsRefused(t *testing.T) {
 		change Change
 		want   string
 	}{
-		"no token":                    {nil, Change{}, "refresh_token is required"},
-		"only a spare":                {nil, Change{SpareRefreshToken: secret("s")}, "refresh_token is required"},
+		"no token":                    {nil, Change{}, "is required to enrol"},
+		"only a spare":                {nil, Change{SpareRefreshToken: secret("s")}, "is required to enrol"},
 		"the same token twice":        {nil, Change{RefreshToken: secret("x"), SpareRefreshToken: secret("x")}, "are the same"},
 		"the spare as the grant":      {used(t), Change{RefreshToken: secret("spare")}, "is the account's spare"},
 		"an old token of a dead one":  {dead, Change{RefreshToken: secret("first")}, "written before"},

@@ -74,11 +74,25 @@ func trouble(name string, a *Account, b Block, now time.Time) *Error {
 			stamp(a.Grant.Intent.Started), stamp(b.Until))
 	case BlockDead:
 		e.Kind = KindDead
-		e.Text = fmt.Sprintf("%s; log in at Pagero again and write the new refresh_token to accounts/%s", a.Grant.Death.describe(), name)
+		e.Text = fmt.Sprintf("%s; %slog in again: authorize/%s begins a login in a browser, or write a new refresh_token to accounts/%s",
+			a.Grant.Death.describe(), a.Credentials.describe(b.Until), name, name)
 	default:
 		a.Failure.explain(e, a, name, now)
 	}
 	return e
+}
+
+// describe says what becomes of kept credentials, for a message that goes on
+// with what a person can do.
+func (c *Credentials) describe(next time.Time) string {
+	switch {
+	case c == nil:
+		return ""
+	case c.Refused:
+		return "the server refused the kept password, too; "
+	default:
+		return fmt.Sprintf("the last login with the kept password failed, and the next one is due at %s; to be quicker, ", stamp(next))
+	}
 }
 
 // explain words a failure: what happened, what of the refresh token, what to do.

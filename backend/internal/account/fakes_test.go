@@ -118,14 +118,41 @@ type script struct {
 	steps     []func(ctx context.Context, presented string) oauth.Result
 	presented []string // refresh tokens, in order
 	secrets   []string // client secrets, in order
+	revoked   []string // refresh tokens, in order
 	lifetime  time.Duration
+	bare      bool // grants come without a refresh token
 	flying    int
 	most      int // most exchanges at one time
 }
 
 func (s *script) Refresh(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {
+	return s.answer(ctx, client, refreshToken.Reveal())
+}
+
+func (s *script) RedeemCode(ctx context.Context, client oauth.Client, code oauth.Code) oauth.Result {
+	return s.answer(ctx, client, code.Code.Reveal())
+}
+
+func (s *script) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, _ string) oauth.Result {
+	return s.answer(ctx, client, c.Username+":"+c.Password.Reveal())
+}
+
+func (s *script) Revoke(ctx context.Context, _ oauth.Client, refreshToken oauth.Secret) oauth.Result {
 	s.mu.Lock()
-	s.presented = append(s.presented, refreshToken.Reveal())
+	s.revoked = append(s.revoked, refreshToken.Reveal())
+	step := answer(oauth.Result{Outcome: oauth.Succeeded})
+	if len(s.steps) > 0 {
+		step, s.steps = s.steps[0], s.steps[1:]
+	}
+	s.mu.Unlock()
+	return step(ctx, refreshToken.Reveal())
+}
+
+// answer takes the next step for what is presented: a refresh token, a code, or
+// a name and a password.
+func (s *script) answer(ctx context.Context, client oauth.Client, presented string) oauth.Result {
+	s.mu.Lock()
+	s.presented = append(s.presented, presented)
 	s.secrets = append(s.secrets, client.Secret.Reveal())
 	step := grant
 	if len(s.steps) > 0 {
@@ -137,9 +164,9 @@ func (s *script) Refresh(ctx context.Context, client oauth.Client, refreshToken 
 	s.mu.Unlock()
 
 	sent := clock()
-	r := step(ctx, refreshToken.Reveal())
+	r := step(ctx, presented)
 	r.SentAt, r.AnsweredAt = sent, clock()
-	if r.Outcome == oauth.Succeeded && !r.Tokens.RefreshToken.IsSet() {
+	if r.Outcome == oauth.Succeeded && !r.Tokens.RefreshToken.IsSet() && !s.bare {
 		r.Tokens.RefreshToken = oauth.NewSecret(fmt.Sprintf("rt-%d", n))
 	}
 	if r.Tokens.ExpiresIn == 0 {
@@ -244,7 +271,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fixture{
 			t: t, storage: newMemory(), server: &script{lifetime: 600 * time.Second},
-			clients:  &clients{client: &Client{Client: oauth.Client{ID: "id", Secret: oauth.NewSecret("secret")}, Revision: "r1"}},
+			clients:  &clients{client: &Client{Client: oauth.Client{ID: "id", Secret: oauth.NewSecret("secret"), RevokeURL: "https://sso.example/revoke"}, Revision: "r1"}},
 			settings: Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: 15 * time.Second},
 		}
 		f.restart("process-1")

@@ -89,7 +89,6 @@ func (m *Manager) fly(s *slot, name string, f *flight, ask Ask) {
 // contain turns a panic into an error. An exchange that was begun is in doubt
 // then.
 func (m *Manager) contain(s *slot, name string, f *flight, p any) error {
-	m.Logger.Error("panic in an exchange", "account", name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	if f.begun != nil {
 		settled, _ := f.begun.settle(outcome{Result: oauth.Result{
 			Reason: "an internal error came between", SentAt: f.begun.Grant.Intent.Started, AnsweredAt: clock(),
@@ -97,6 +96,11 @@ func (m *Manager) contain(s *slot, name string, f *flight, p any) error {
 		s.ahead = &settled
 		s.publish(&settled)
 	}
+	return m.panicked(name, p)
+}
+
+func (m *Manager) panicked(name string, p any) *Error {
+	m.Logger.Error("panic in an exchange", "account", name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	return &Error{Kind: KindStorage, Account: name, Text: "internal error in an exchange; see Vault's log and report it"}
 }
 
@@ -116,28 +120,39 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 	if err != nil {
 		return storageError(name, "reading the mount's config", err)
 	}
-	// Only where a write can succeed.
-	if err := m.Writable(); err != nil {
-		return err
-	}
-	client, err := m.Clients.Client(m.open, a.Client)
-	var e *Error
-	if errors.As(err, &e) {
-		return &Error{Kind: e.Kind, Account: name, Text: e.Text}
-	}
+	client, err := m.prepare(name, a.Client)
 	if err != nil {
-		return storageError(name, fmt.Sprintf("reading the client %q", a.Client), err)
-	}
-	if client == nil {
-		return &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
-			"its client %q does not exist; create it with a write to clients/%s", a.Client, a.Client)}
+		return err
 	}
 	env := m.env(settings)
 	env.ClientRevision = client.Revision
 	if Decide(a, env, ask).Action != Exchange {
 		return nil
 	}
+	if a.Grant.Death != nil && !ask.Force {
+		return m.logInAgain(s, name, f, a, client, settings.ExchangeTimeout)
+	}
 	return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
+}
+
+// prepare returns the client for a request to the server, on a node where the
+// answer can be saved.
+func (m *Manager) prepare(name, clientName string) (*Client, error) {
+	if err := m.Writable(); err != nil {
+		return nil, err
+	}
+	client, err := m.Clients.Client(m.open, clientName)
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return nil, &Error{Kind: e.Kind, Account: name, Text: e.Text}
+	case err != nil:
+		return nil, storageError(name, fmt.Sprintf("reading the client %q", clientName), err)
+	case client == nil:
+		return nil, &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
+			"its client %q does not exist; create it with a write to clients/%s", clientName, clientName)}
+	}
+	return client, nil
 }
 
 // rotate presents the account's refresh token until the outcome is known or has
@@ -150,7 +165,9 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 		}
 		f.begun = begun
 		jitter := m.Jitter()
-		result, current := m.present(begun, client, timeout)
+		result, current := m.present(begun.Grant.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+			return m.Exchanger.Refresh(ctx, c, begun.Grant.RefreshToken)
+		})
 		settled, step := begun.settle(outcome{Result: result, clientRevision: client.Revision, jitter: jitter})
 		f.tried = true
 		f.succeeded = result.Outcome == oauth.Succeeded && settled.Failure == nil
@@ -163,28 +180,36 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			m.report(name, begun, &settled, result)
 			a = &settled
 			continue
+		case step == logIn && m.open.Err() == nil:
+			m.report(name, begun, &settled, result)
+			return m.logInAgain(s, name, f, &settled, client, timeout)
 		}
 		m.save(s, name, f, &settled, result)
-		if result.Outcome == oauth.Succeeded && current && client.PreviousSecret.IsSet() {
+		if result.Outcome == oauth.Succeeded && current {
 			s.land(f, nil)
-			if err := m.Clients.SecretWorked(m.ctx, a.Client, client.Revision); err != nil {
-				m.Logger.Warn("the previous client secret is kept: forgetting it failed", "client", a.Client, "error", err)
-			}
+			m.secretWorked(a.Client, client)
 		}
 		return nil
+	}
+}
+
+// secretWorked is called when the server has accepted the client's current
+// secret.
+func (m *Manager) secretWorked(name string, client *Client) {
+	if !client.PreviousSecret.IsSet() {
+		return
+	}
+	if err := m.Clients.SecretWorked(m.ctx, name, client.Revision); err != nil {
+		m.Logger.Warn("the previous client secret is kept: forgetting it failed", "client", name, "error", err)
 	}
 }
 
 // announce writes the intent. Where that fails, nothing has been spent: a
 // standby, a lost quorum, a full disk and a sealed Vault are found out here.
 func (m *Manager) announce(s *slot, name string, a *Account, client *Client, timeout time.Duration) (*Account, error) {
-	posts := time.Duration(1)
-	if client.PreviousSecret.IsSet() {
-		posts = 2
-	}
 	started := clock()
 	begun := a.begin(Intent{
-		ID: m.NewID(), Process: m.Process, Started: started, Deadline: started.Add(announceTimeout + posts*timeout),
+		ID: m.NewID(), Process: m.Process, Started: started, Deadline: started.Add(announceTimeout + client.longest(timeout)),
 	})
 	err := m.store.put(m.ctx, name, &begun, announceTimeout)
 	if err == nil && clock().Sub(started) > announceTimeout {
@@ -206,24 +231,35 @@ func (m *Manager) announce(s *slot, name string, a *Account, client *Client, tim
 	return nil, storageError(name, "announcing an exchange; the refresh token is untouched", err)
 }
 
-// present runs the exchange, a second time with the previous client secret
-// where the server refuses the current one: that spends no refresh token. It
+// longest is how long present can take at the most, where one POST takes no
+// longer than timeout.
+func (c *Client) longest(timeout time.Duration) time.Duration {
+	if c.PreviousSecret.IsSet() {
+		return 2 * timeout
+	}
+	return timeout
+}
+
+// present runs a POST, a second time with the previous client secret where the
+// server refuses the current one: that spends no refresh token and no code. It
 // tells whether the result was had with the current secret.
-func (m *Manager) present(a *Account, client *Client, timeout time.Duration) (result oauth.Result, current bool) {
-	ctx, cancel := context.WithDeadline(m.ctx, a.Grant.Intent.Deadline)
+func (m *Manager) present(
+	deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
+) (result oauth.Result, current bool) {
+	ctx, cancel := context.WithDeadline(m.ctx, deadline)
 	defer cancel()
-	refresh := func(secret oauth.Secret) oauth.Result {
+	with := func(secret oauth.Secret) oauth.Result {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		c := client.Client
 		c.Secret = secret
-		return m.Exchanger.Refresh(ctx, c, a.Grant.RefreshToken)
+		return post(ctx, c)
 	}
-	result = refresh(client.Secret)
+	result = with(client.Secret)
 	if result.Outcome != oauth.Rejected || result.Code != oauth.CodeInvalidClient || !client.PreviousSecret.IsSet() {
 		return result, true
 	}
-	return refresh(client.PreviousSecret), false
+	return with(client.PreviousSecret), false
 }
 
 // save writes the outcome: one Put, access token, refresh token and metadata
@@ -237,7 +273,7 @@ func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Resu
 		s.ahead = nil
 		s.publish(a)
 	case r.Outcome == oauth.Succeeded:
-		m.rescue(s, name, f, a, err)
+		m.rescue(s, name, a, err, func() { s.land(f, nil) })
 	default:
 		s.ahead = a
 		s.publish(a)
@@ -248,13 +284,14 @@ func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Resu
 // rescue keeps new tokens in memory while the storage refuses them, serves
 // readers from the copy and tries to save it until that holds. The account's
 // lock is held all the time, so that no other exchange or write comes between.
-// It gives up when Close has waited long enough.
-func (m *Manager) rescue(s *slot, name string, f *flight, a *Account, err error) {
+// served is called as soon as the copy can be read. It gives up when Close has
+// waited long enough.
+func (m *Manager) rescue(s *slot, name string, a *Account, err error, served func()) {
 	unsaved := *a
 	unsaved.Unsaved = true
 	s.ahead = a
 	s.publish(&unsaved)
-	s.land(f, nil)
+	served()
 	for count := 1; ; count++ {
 		m.Logger.Error("a new refresh token is not saved yet; it is kept in memory and saving is tried again", "account", name, "attempt", count, "error", err)
 		select {

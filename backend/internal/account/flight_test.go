@@ -250,7 +250,7 @@ func TestWritersWaitForAnExchange(t *testing.T) {
 		f.server.next(grantAfter(5 * time.Second))
 		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
 		synctest.Wait()
-		if err := f.Delete(t.Context(), "acme"); err != nil {
+		if _, err := f.Delete(t.Context(), "acme", false, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

@@ -40,10 +40,15 @@ type Clients interface {
 	SecretWorked(ctx context.Context, name, revision string) error
 }
 
-// Exchanger runs one refresh grant; see [oauth.Exchanger].
+// Exchanger talks to the authorization server; see [oauth.Exchanger].
 type Exchanger interface {
 	Refresh(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result
+	RedeemCode(ctx context.Context, client oauth.Client, code oauth.Code) oauth.Result
+	LogIn(ctx context.Context, client oauth.Client, credentials oauth.Credentials, scope string) oauth.Result
+	Revoke(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result
 }
+
+var _ Exchanger = (*oauth.Exchanger)(nil)
 
 // Options are what a Manager works with. All are required.
 type Options struct {
@@ -162,33 +167,6 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*Account)
 	s.publish(a)
 	m.Logger.Info("account written", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
 	m.notify(EventWritten, name, a)
-	return nil
-}
-
-// Delete removes an account, after an exchange that is under way. Deleting what
-// is not there is no error.
-func (m *Manager) Delete(ctx context.Context, name string) error {
-	s, release, err := m.acquire(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer release()
-	err = m.store.delete(ctx, name)
-	if errors.Is(err, ErrReadOnly) {
-		return ErrReadOnly
-	}
-	if err != nil {
-		// It may have taken effect; then what memory knows is of no use any more.
-		if a, readErr := m.store.get(ctx, name); s.ahead == nil || (readErr == nil && a == nil) {
-			s.ahead = nil
-			m.table.drop(name)
-		}
-		return storageError(name, "deleting the account", err)
-	}
-	s.ahead = nil
-	m.table.drop(name)
-	m.Logger.Info("account deleted", "account", name)
-	m.notify(EventDeleted, name, nil)
 	return nil
 }
 

@@ -12,6 +12,8 @@ const (
 	// deadRecheck is how often a reader is sent back while the token of a dead
 	// grant still lives.
 	deadRecheck = 60 * time.Second
+	// loginInterval is how often the plugin logs in by itself at the most.
+	loginInterval = time.Hour
 	// takeoverGrace is what another process's intent gets beyond its deadline,
 	// for clocks that differ.
 	takeoverGrace = 2 * time.Second
@@ -136,12 +138,28 @@ func (a *Account) block(env Env, force bool) Block {
 		return Block{}
 	}
 	if a.Grant.Death != nil {
-		return Block{Reason: BlockDead}
+		next, ok := a.nextLogin()
+		if !ok || env.Now.Before(next) {
+			return Block{Reason: BlockDead, Until: next}
+		}
 	}
 	if f := a.Failure; f != nil && env.Now.Before(f.NextAttempt) && !f.corrected(env) {
 		return Block{Reason: BlockFailed, Until: f.NextAttempt}
 	}
 	return Block{}
+}
+
+// nextLogin is the earliest time at which the plugin may log in by itself with
+// the credentials that it keeps; ok is false where it may not.
+func (a *Account) nextLogin() (at time.Time, ok bool) {
+	c := a.Credentials
+	if c == nil || c.Refused {
+		return time.Time{}, false
+	}
+	if c.LastUsed.IsZero() {
+		return time.Time{}, true
+	}
+	return c.LastUsed.Add(loginInterval), true
 }
 
 // corrected tells whether the client has been written since it was refused.

@@ -9,6 +9,9 @@ import (
 // staleWait is how long a reader whose token still lives waits for an exchange.
 const staleWait = 3 * time.Second
 
+// NotSaved warns of a rescue copy.
+const NotSaved = "the newest refresh token is not saved yet, because Vault's storage fails; it is kept in memory and saving is being retried"
+
 // maxRounds bounds how often a reader looks again. Each round answers or waits
 // for an exchange; more than two happen only where an account is written at
 // the same time.
@@ -189,7 +192,7 @@ func serve(a *Account, d Decision) Answer {
 		answer.Warnings = append(answer.Warnings, d.Warning)
 	}
 	if a.Unsaved {
-		answer.Warnings = append(answer.Warnings, "the newest refresh token is not saved yet, because Vault's storage fails; it is kept in memory and saving is being retried")
+		answer.Warnings = append(answer.Warnings, NotSaved)
 	}
 	return answer
 }

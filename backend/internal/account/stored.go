@@ -25,6 +25,7 @@ type stored struct {
 	SpareUsed      bool           `json:"spare_used,omitempty"`
 	Retired        []string       `json:"retired_sha256,omitempty"`
 	Access         *storedAccess  `json:"access,omitempty"`
+	Credentials    *storedLogin   `json:"credentials,omitempty"`
 	LastRefresh    time.Time      `json:"last_refresh,omitzero"`
 	RefreshCount   int64          `json:"refresh_count,omitempty"`
 	Failure        *storedFailure `json:"failure,omitempty"`
@@ -63,6 +64,13 @@ type storedAccess struct {
 	Expires  time.Time `json:"expires"`
 }
 
+type storedLogin struct {
+	Username string    `json:"username"`
+	Password string    `json:"password"`
+	LastUsed time.Time `json:"last_used,omitzero"`
+	Refused  bool      `json:"refused,omitempty"`
+}
+
 type storedFailure struct {
 	Kind           string    `json:"kind"`
 	Code           string    `json:"code,omitempty"`
@@ -95,6 +103,9 @@ func encode(a *Account) []byte {
 		if t.HasClaims {
 			s.Access.Claims = &t.Claims
 		}
+	}
+	if c := a.Credentials; c != nil {
+		s.Credentials = &storedLogin{Username: c.Username, Password: c.Password.Reveal(), LastUsed: c.LastUsed, Refused: c.Refused}
 	}
 	if f := a.Failure; f != nil {
 		s.Failure = &storedFailure{
@@ -161,6 +172,12 @@ func decode(b []byte) (*Account, error) {
 		a.Access = &AccessToken{Token: oauth.NewSecret(t.Token), Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
 		if t.Claims != nil {
 			a.Access.Claims, a.Access.HasClaims = *t.Claims, true
+		}
+	}
+	if c := s.Credentials; c != nil {
+		a.Credentials = &Credentials{
+			Credentials: oauth.Credentials{Username: c.Username, Password: oauth.NewSecret(c.Password)},
+			LastUsed:    c.LastUsed, Refused: c.Refused,
 		}
 	}
 	if f := s.Failure; f != nil {

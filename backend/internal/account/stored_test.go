@@ -33,6 +33,9 @@ func golden() *Account {
 			Token: oauth.NewSecret("access token"), Scope: "all", Claims: "c", HasClaims: true,
 			Issued: noon, Obtained: noon.Add(time.Second), Expires: noon.Add(600 * time.Second),
 		},
+		Credentials: &Credentials{
+			Credentials: oauth.Credentials{Username: "alice", Password: oauth.NewSecret("password")}, LastUsed: noon, Refused: true,
+		},
 		LastRefresh: noon, RefreshCount: 7,
 		Failure:   &Failure{Kind: FailedClient, Code: oauth.CodeInvalidClient, Reason: "reason", Count: 3, NextAttempt: noon.Add(time.Hour), ClientRevision: "r1"},
 		LastError: &LastError{Time: noon, Message: "message"},

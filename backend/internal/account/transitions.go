@@ -25,6 +25,7 @@ const (
 	land          next = iota // nothing: the flight is over
 	retryPromptly             // present the same token once more, in 1 to 2 s
 	useSpare                  // exchange at once: a spare has become the grant
+	logIn                     // log in with the credentials that are kept
 )
 
 // outcome is what a transition has to know beside the account.
@@ -86,7 +87,13 @@ func (a Account) rotated(o outcome) Account {
 		return a.failed(FailedAnswer, o)
 	}
 	a.Failure = nil
-	a.Access = &AccessToken{
+	a.Access = o.accessToken()
+	return a
+}
+
+// accessToken is the one that the server's answer holds.
+func (o outcome) accessToken() *AccessToken {
+	return &AccessToken{
 		Token:     o.Tokens.AccessToken,
 		Scope:     o.Tokens.Scope,
 		Claims:    o.Tokens.Claims,
@@ -94,6 +101,15 @@ func (a Account) rotated(o outcome) Account {
 		Issued:    o.SentAt,
 		Obtained:  o.AnsweredAt,
 		Expires:   o.SentAt.Add(o.Tokens.ExpiresIn),
+	}
+}
+
+// loggedIn takes over the grant of a login, and its access token where there is
+// a usable one.
+func (a Account) loggedIn(o outcome) Account {
+	a = a.WithGrant(o.Tokens.RefreshToken, o.AnsweredAt)
+	if o.Tokens.AccessToken.IsSet() {
+		a.Access = o.accessToken()
 	}
 	return a
 }
@@ -120,6 +136,9 @@ func (a Account) died(o outcome) (Account, next) {
 	a.LastError = &LastError{Time: o.AnsweredAt, Message: a.Grant.Death.describe()}
 	a.Failure = nil
 	if a.Spare == nil {
+		if at, ok := a.nextLogin(); ok && !o.AnsweredAt.Before(at) {
+			return a, logIn
+		}
 		return a, land
 	}
 	a.LastError.Message += "; the spare grant has taken over"

@@ -42,7 +42,9 @@ func TestEachGrantSendsItsFormOnce(t *testing.T) {
 		},
 		{
 			"revocation", "/oauth/v2/oauth-revoke", "token=_1XBPWQQ_presented-canary",
-			func(ctx context.Context, e *Exchanger, c Client) Result { return e.Revoke(ctx, c, NewSecret(presented)) },
+			func(ctx context.Context, e *Exchanger, c Client) Result {
+				return e.Revoke(ctx, c, NewSecret(presented))
+			},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

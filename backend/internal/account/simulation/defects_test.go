@@ -103,6 +103,19 @@ var defects = []defect{
 	case <-timer.C:
 `, `	default:
 `}},
+	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
+`, `		served()
+`}},
+	{"a code is presented twice", "flight.go", []string{`	result = with(client.Secret)
+`, `	result = with(client.Secret)
+	if result.Outcome == oauth.InDoubt {
+		result = with(client.Secret)
+	}
+`}},
+	{"a spare of a dead account waits for ever", "enrol.go", []string{`	if a.Grant.Death != nil {
+		return a.WithGrant(refreshToken, now)
+	}
+`, ``}},
 	{"a token's life is counted from the answer", "transitions.go", []string{`Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`}},
 }
 

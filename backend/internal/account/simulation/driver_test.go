@@ -85,7 +85,7 @@ func (d *driver) step() {
 	case what < 74:
 		d.person(func(ctx context.Context) { d.writeAgain(ctx, active, name) })
 	case what < 76:
-		d.person(func(ctx context.Context) { _ = active.Delete(ctx, name) })
+		d.person(func(ctx context.Context) { d.remove(ctx, active, name, what%2 == 0) })
 	case what < 80:
 		d.rotateSecret(what%2 == 0)
 	case what < 83:
@@ -107,6 +107,8 @@ func (d *driver) step() {
 		active.Invalidate(name)
 	case what < 97:
 		d.impatient(name)
+	case what < 99:
+		d.logIn(name)
 	default: // time passes
 	}
 }
@@ -203,6 +205,34 @@ func (d *driver) write(ctx context.Context, p *process, name string, c account.C
 		a, _, err := c.Apply(name, old, time.Now().UTC().Round(0))
 		return a, err
 	})
+}
+
+// logIn lets somebody log in with a browser: for a grant, or for a spare of an
+// account that is there.
+func (d *driver) logIn(name string) {
+	d.mu.Lock()
+	code := oauth.Code{Code: oauth.NewSecret(d.server.authorize(name)), RedirectURI: name}
+	asSpare := d.stream("driver").IntN(2) == 0
+	p := d.active
+	d.mu.Unlock()
+	d.person(func(ctx context.Context) {
+		_, _, err := p.LogIn(ctx, name, account.Login{
+			Code: &code, AsSpare: asSpare,
+			Prepare: func(old *account.Account) (*account.Account, error) {
+				if old == nil {
+					return nil, errDeleted
+				}
+				return old, nil
+			},
+		})
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.log("a login of %s (spare: %v) ended: %v", name, asSpare, err)
+	})
+}
+
+func (d *driver) remove(ctx context.Context, p *process, name string, revoke bool) {
+	_, _ = p.Delete(ctx, name, revoke, nil)
 }
 
 // writeAgain writes what the account was enrolled with once more, as a script
@@ -310,6 +340,11 @@ func (d *driver) settle() {
 	}
 	for _, name := range d.names {
 		d.checkEnd(name, last[name])
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for text := range d.active.received {
+		d.violated("%s was received by %s and is not saved though all faults are over", text, d.active.id)
 	}
 }
 

@@ -81,11 +81,7 @@ func (w *world) answered(p *process, t *token, r oauth.Result) {
 		if r.Tokens.AccessToken.IsSet() {
 			t.grant.freshOf, t.grant.freshUntil = p, r.SentAt.Add(tokenLifetime/2)
 		}
-		if w.active == p {
-			p.received[t.successor.text] = t.successor
-		} else {
-			t.grant.lost = true // it cannot be saved any more
-		}
+		w.received(p, t.successor)
 	case r.Code == oauth.CodeInvalidGrant:
 		t.rejectedOf = p
 	case r.RetryAfter > 0:
@@ -94,6 +90,15 @@ func (w *world) answered(p *process, t *token, r oauth.Result) {
 		t.restOf, t.refusedAt, t.restUntil = p, time.Now(), time.Now().Add(restAfterRefusal)
 	}
 	t.doubtOf, t.doubts = nil, 0
+}
+
+// received notes that a process was given a refresh token, which it has to save.
+func (w *world) received(p *process, t *token) {
+	if w.active == p {
+		p.received[t.text] = t
+	} else {
+		t.grant.lost = true // it cannot be saved any more
+	}
 }
 
 // checkAnswer checks what a reader got.

@@ -1,0 +1,405 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// byCode is a login by the code "code-1", for an account that may be new.
+func byCode(more ...func(*Login)) Login {
+	l := Login{
+		Code: &oauth.Code{Code: oauth.NewSecret("code-1")},
+		Prepare: func(old *Account) (*Account, error) {
+			if old == nil {
+				old = &Account{Client: DefaultClient}
+			}
+			return old, nil
+		},
+	}
+	for _, change := range more {
+		change(&l)
+	}
+	return l
+}
+
+func asSpare(l *Login) { l.AsSpare = true }
+
+func (f *fixture) logIn(name string, l Login) (*Account, []string) {
+	f.t.Helper()
+	a, warnings, err := f.LogIn(context.Background(), name, l)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a, warnings
+}
+
+func TestLoginGivesAnAccountItsGrantAndItsToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		a, warnings := f.logIn("acme", byCode())
+		if a.State() != StateReady || len(warnings) > 0 {
+			t.Errorf("state %s, warnings %q", a.State(), warnings)
+		}
+		if got := f.stored("acme"); got.Grant.RefreshToken.Reveal() != "rt-1" || got.Grant.Authorized.IsZero() {
+			t.Errorf("stored %+v", got.Grant)
+		}
+		if got := f.token("acme").Token.Token.Reveal(); got != "at-for-code-1" {
+			t.Errorf("got %s", got)
+		}
+		f.wantPosts("code-1")
+		time.Sleep(9 * time.Minute)
+		f.token("acme")
+		f.wantPosts("code-1", "rt-1")
+	})
+}
+
+func TestLoginBringsADeadAccountBack(t *testing.T) {
+	inBubble(t, func(_ *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(invalidGrant)
+		f.refused("acme", KindDead)
+		f.logIn("acme", byCode())
+		f.token("acme")
+		f.wantPosts("rt-0", "code-1")
+	})
+}
+
+func TestLoginForASpareLeavesTheGrantAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		a, _ := f.logIn("acme", byCode(asSpare))
+		if a.SpareState() != SpareReady || a.Grant.RefreshToken.Reveal() != "rt-0" {
+			t.Errorf("spare %s, grant %s", a.SpareState(), a.Grant.RefreshToken.Reveal())
+		}
+		f.server.next(invalidGrant)
+		f.token("acme")
+		f.wantPosts("code-1", "rt-0", "rt-1")
+	})
+}
+
+func TestSpareOfADeadAccountTakesOverAtOnce(t *testing.T) {
+	inBubble(t, func(_ *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(invalidGrant)
+		f.refused("acme", KindDead)
+		if err := f.write("acme", Change{SpareRefreshToken: secret("spare-0")}); err != nil {
+			f.t.Fatal(err)
+		}
+		f.token("acme")
+		f.wantPosts("rt-0", "spare-0")
+	})
+}
+
+func TestLoginThatFailsChangesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		step func(context.Context, string) oauth.Result
+		kind ErrorKind
+		want string
+	}{
+		"refused code":     {invalidGrant, KindInvalid, "refused the code"},
+		"refused client":   {invalidClient, KindClient, "correct clients/default"},
+		"busy server":      {answer(oauth.Result{Outcome: oauth.Rejected, Status: 429, Reason: "the server asks for fewer requests"}), KindUnavailable, "wait"},
+		"unreachable":      {unreachable, KindUnavailable, "nothing was sent"},
+		"no answer":        {noAnswer, KindUnavailable, "the login was lost"},
+		"no refresh token": {answer(oauth.Result{Outcome: oauth.Succeeded, Tokens: oauth.Tokens{AccessToken: secret("at"), RefreshToken: oauth.Secret{}}}), KindClient, "no refresh token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				f.enrol("acme")
+				f.token("acme")
+				before := string(f.storage.entries[StoragePrefix+"acme"])
+				f.server.next(c.step)
+				f.server.bare = name == "no refresh token"
+				_, _, err := f.LogIn(t.Context(), "acme", byCode())
+				var e *Error
+				if !errors.As(err, &e) || e.Kind != c.kind || !strings.Contains(e.Error(), c.want) || !strings.Contains(e.Error(), `"acme"`) {
+					t.Errorf("%v; want kind %d, %q", err, c.kind, c.want)
+				}
+				if after := string(f.storage.entries[StoragePrefix+"acme"]); after != before {
+					t.Errorf("the entry was\n%s\nand is\n%s", before, after)
+				}
+				f.wantPosts("rt-0", "code-1")
+			})
+		})
+	}
+}
+
+func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
+	gone := errors.New("it was used before")
+	for name, c := range map[string]struct {
+		harm func(f *fixture, l *Login)
+		want error
+	}{
+		"standby":            {func(f *fixture, _ *Login) { f.readOnly = true }, ErrReadOnly},
+		"used login":         {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
+		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(*Account) (*Account, error) { return nil, gone } }, gone},
+		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
+		"storage is down":    {func(f *fixture, _ *Login) { f.storage.failing(errDisk, "get") }, nil},
+		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close(0) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				l := byCode()
+				c.harm(f, &l)
+				_, _, err := f.LogIn(t.Context(), "acme", l)
+				if err == nil || (c.want != nil && !errors.Is(err, c.want)) {
+					t.Errorf("%v, want %v", err, c.want)
+				}
+				f.wantPosts()
+			})
+		})
+	}
+}
+
+func TestGrantOfALoginIsRescuedWhereThePutFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.storage.failing(errDisk, "put")
+		a, warnings := f.logIn("acme", byCode())
+		if a == nil || !slices.Contains(warnings, NotSaved) {
+			t.Errorf("%v, warnings %q", a, warnings)
+		}
+		if got := f.token("acme"); !slices.Contains(got.Warnings, NotSaved) || got.Token.Token.Reveal() != "at-for-code-1" {
+			t.Errorf("%+v", got)
+		}
+		f.storage.setFault(nil)
+		time.Sleep(2 * time.Minute)
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s", got)
+		}
+		f.wantPosts("code-1")
+	})
+}
+
+func TestLoginOutlivesItsCaller(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.server.next(grantAfter(5 * time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, _, err := f.LogIn(ctx, "acme", byCode()); err == nil {
+			t.Fatal("an answer within 1 s, from a login of 5 s")
+		}
+		synctest.Wait()
+		f.Close(f.settings.ExchangeTimeout) // waits for it
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s", got)
+		}
+	})
+}
+
+func TestPanicInALoginIsAnError(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.server.next(func(context.Context, string) oauth.Result { panic("simulated") })
+		if _, _, err := f.LogIn(t.Context(), "acme", byCode()); err == nil || !strings.Contains(err.Error(), "internal error") {
+			t.Errorf("%v", err)
+		}
+		f.logIn("acme", byCode()) // the lock is free
+	})
+}
+
+// credentials are alice's.
+func credentials() *oauth.Credentials {
+	return &oauth.Credentials{Username: "alice", Password: secret("password")}
+}
+
+// enrolByPassword logs alice in for an account; keep tells whether the password
+// is kept.
+func (f *fixture) enrolByPassword(name string, keep, spare bool) (*Account, []string) {
+	f.t.Helper()
+	c := Change{Credentials: credentials(), KeepPassword: &keep}
+	return f.logIn(name, Login{
+		Credentials: c.Credentials, AndSpare: spare,
+		Prepare: func(old *Account) (*Account, error) {
+			a, _, err := c.Apply(name, old, clock())
+			return a, err
+		},
+	})
+}
+
+func TestPasswordGetsAGrantAndASpareAndIsNotKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		a, warnings := f.enrolByPassword("acme", false, true)
+		if a.SpareState() != SpareReady || a.State() != StateReady || len(warnings) > 0 {
+			t.Errorf("spare %s, state %s, warnings %q", a.SpareState(), a.State(), warnings)
+		}
+		f.wantPosts("alice:password", "alice:password")
+		if stored := string(f.storage.entries[StoragePrefix+"acme"]); strings.Contains(stored, "credentials") {
+			t.Errorf("it is stored: %s", stored)
+		}
+	})
+}
+
+func TestSpareThatFailsIsAWarning(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.server.next(grant, invalidGrant)
+		a, warnings := f.enrolByPassword("acme", false, true)
+		if a.SpareState() != SpareNone || len(warnings) != 1 || !strings.Contains(warnings[0], "no spare grant") {
+			t.Errorf("spare %s, warnings %q", a.SpareState(), warnings)
+		}
+		f.token("acme")
+	})
+}
+
+func TestKeptPasswordLogsADeadAccountInAgainInTheSameFlight(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrolByPassword("acme", true, false)
+		time.Sleep(9 * time.Minute)
+		f.server.next(invalidGrant)
+		if got := f.token("acme").Token.Token.Reveal(); got != "at-for-alice:password" {
+			t.Errorf("got %s", got)
+		}
+		f.wantPosts("alice:password", "rt-1", "alice:password")
+		if e := f.stored("acme").LastError; e == nil || !strings.Contains(e.Message, "logged in again with the kept password") {
+			t.Errorf("last error %+v", e)
+		}
+		if !slices.ContainsFunc(f.events, func(e Event) bool { return e.Type == EventLoggedIn }) {
+			t.Errorf("events %v", f.events)
+		}
+	})
+}
+
+func TestKeptPasswordIsUsedOnceAnHourAtMost(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrolByPassword("acme", true, false)
+		for i := range 200 { // each grant dies at once
+			if i == 100 {
+				f.restart("process-2") // the hour outlives a process
+			}
+			time.Sleep(6 * time.Minute)
+			f.server.mu.Lock()
+			f.server.steps = nil
+			f.server.mu.Unlock()
+			f.server.next(func(ctx context.Context, presented string) oauth.Result {
+				if strings.HasPrefix(presented, "alice") {
+					return noAnswer(ctx, presented)
+				}
+				return invalidGrant(ctx, presented)
+			})
+			_, _ = f.Token(t.Context(), "acme", Ask{})
+			_, _ = f.Refresh(t.Context(), "acme")
+		}
+		logins := 0
+		for _, presented := range f.server.posts() {
+			if presented == "alice:password" {
+				logins++
+			}
+		}
+		if logins < 10 || logins > 22 { // 20 h, and the first
+			t.Errorf("%d logins in 20 hours", logins)
+		}
+	})
+}
+
+func TestKeptPasswordThatIsRefusedIsNotUsedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrolByPassword("acme", true, false)
+		time.Sleep(11 * time.Minute)
+		f.server.next(invalidGrant, invalidGrant)
+		e := f.refused("acme", KindDead)
+		if !strings.Contains(e.Error(), "refused the kept password, too") {
+			t.Errorf("%v", e)
+		}
+		time.Sleep(24 * time.Hour)
+		f.refused("acme", KindDead)
+		f.wantPosts("alice:password", "rt-1", "alice:password")
+		f.enrolByPassword("acme", true, false) // a new one is used again
+		f.token("acme")
+	})
+}
+
+func TestLoginWithTheKeptPasswordWaitsForAServerThatIsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrolByPassword("acme", true, false)
+		time.Sleep(11 * time.Minute)
+		f.server.next(invalidGrant, unreachable)
+		e := f.refused("acme", KindDead)
+		if !strings.Contains(e.Error(), "the next one is due at") {
+			t.Errorf("%v", e)
+		}
+		f.refused("acme", KindDead)
+		f.wantPosts("alice:password", "rt-1", "alice:password")
+		time.Sleep(loginInterval)
+		f.token("acme")
+		f.wantPosts("alice:password", "rt-1", "alice:password", "alice:password")
+	})
+}
+
+func TestNoLoginWithTheKeptPasswordWhereItCannotBeWrittenDown(t *testing.T) {
+	inBubble(t, func(_ *testing.T, f *fixture) {
+		f.enrolByPassword("acme", true, false)
+		time.Sleep(11 * time.Minute)
+		puts := 0
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" {
+				if puts++; puts > 1 {
+					return fault{err: errDisk}
+				}
+			}
+			return fault{}
+		})
+		f.server.next(invalidGrant)
+		f.refused("acme", KindStorage)
+		f.wantPosts("alice:password", "rt-1")
+	})
+}
+
+func TestDeleteRevokesWhatTheServerHasNotRejected(t *testing.T) {
+	for name, c := range map[string]struct {
+		revoke  bool
+		server  []func(context.Context, string) oauth.Result // of the revocations
+		dead    bool
+		want    []string
+		warning string
+	}{
+		"grant and spare":     {true, nil, false, []string{"rt-0", "spare-0"}, ""},
+		"not wanted":          {false, nil, false, nil, ""},
+		"dead, the spare too": {true, nil, true, nil, ""},
+		"server is away":      {true, []func(context.Context, string) oauth.Result{unreachable, unreachable}, false, []string{"rt-0", "spare-0"}, "was not revoked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				f.enrol("acme", withSpare)
+				if c.dead {
+					f.server.next(invalidGrant, invalidGrant)
+					f.refused("acme", KindDead)
+				}
+				f.server.next(c.server...)
+				warnings, err := f.Delete(t.Context(), "acme", c.revoke, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(f.server.revoked, c.want) {
+					t.Errorf("revoked %q, want %q", f.server.revoked, c.want)
+				}
+				if (c.warning != "") != (len(warnings) > 0) || !strings.Contains(strings.Join(warnings, "\n"), c.warning) {
+					t.Errorf("warnings %q, want %q", warnings, c.warning)
+				}
+				f.refused("acme", KindNotFound)
+			})
+		})
+	}
+}
+
+func TestNothingIsRevokedWhereTheAccountCannotBeDeleted(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.readOnly = true
+		if _, err := f.Delete(t.Context(), "acme", true, nil); !errors.Is(err, ErrReadOnly) {
+			t.Errorf("%v", err)
+		}
+		f.readOnly = false
+		stop := errors.New("stop")
+		if _, err := f.Delete(t.Context(), "acme", true, func(context.Context) error { return stop }); !errors.Is(err, stop) {
+			t.Errorf("%v", err)
+		}
+		if len(f.server.revoked) > 0 {
+			t.Errorf("revoked %q", f.server.revoked)
+		}
+		f.token("acme")
+	})
+}
