@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
@@ -48,6 +49,8 @@ type backend struct {
 	*framework.Backend
 	storage  logical.Storage
 	accounts *account.Manager
+	logins   login.Store
+	tidying  tidying
 
 	config      atomic.Pointer[config] // nil: ask the storage
 	configEpoch atomic.Uint64          // counts what outdates a read of config
@@ -84,17 +87,21 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		BackendType:    logical.TypeLogical,
 		RunningVersion: Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{clientPrefix, account.StoragePrefix},
+			SealWrapStorage: []string{clientPrefix, account.StoragePrefix, login.StoragePrefix},
+			Unauthenticated: []string{callbackPath},
 		},
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathClients(), b.pathAccounts(), b.pathToken(), b.pathRefresh(),
+			b.pathAuthorize(), b.pathCallback(),
 		),
-		Clean:      b.clean,
-		Invalidate: b.invalidate,
+		Clean:        b.clean,
+		Invalidate:   b.invalidate,
+		PeriodicFunc: b.periodic,
 	}
 	if err := b.Setup(ctx, conf); err != nil {
 		return nil, err
 	}
+	b.logins = login.Store{Storage: accountStorage{b.storage}, Now: now}
 	b.accounts = account.NewManager(account.Options{
 		Storage:   accountStorage{b.storage},
 		Clients:   b,
@@ -134,6 +141,23 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, req)
 }
 
+// periodic is called by Vault every minute, with a lock held that everything
+// else waits for: it may only start something.
+func (b *backend) periodic(context.Context, *logical.Request) error {
+	if b.writable() == nil {
+		b.tidying.start(func(ctx context.Context) {
+			removed, err := b.logins.Tidy(ctx)
+			if err != nil {
+				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)
+			}
+			if removed > 0 {
+				b.Logger().Info("logins that were never completed have expired", "logins", removed)
+			}
+		})
+	}
+	return nil
+}
+
 // clean runs when Vault unmounts, reloads, seals or steps down. It waits for
 // exchanges under way.
 func (b *backend) clean(context.Context) {
@@ -141,6 +165,7 @@ func (b *backend) clean(context.Context) {
 	if c := b.config.Load(); c != nil {
 		timeout = c.ExchangeTimeout
 	}
+	b.tidying.stop()
 	b.accounts.Close(timeout)
 }
 

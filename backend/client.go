@@ -35,6 +35,7 @@ type client struct {
 	RedirectURIs   []string
 	Scopes         []string
 	CACert         string
+	Issuer         string // RFC 9207; "": not checked
 	Revision       string // changes with every write
 }
 
@@ -51,6 +52,7 @@ type storedClient struct {
 	RedirectURIs   []string `json:"redirect_uris,omitempty"`
 	Scopes         []string `json:"scopes,omitempty"`
 	CACert         string   `json:"ca_cert,omitempty"`
+	Issuer         string   `json:"issuer,omitempty"`
 	Revision       string   `json:"revision"`
 }
 
@@ -77,6 +79,11 @@ func (c *client) validate(name string, allowedHosts []string) error {
 	for _, uri := range c.RedirectURIs {
 		if _, err := parseEndpoint(fieldRedirectURIs, uri); err != nil {
 			return invalid("client %q: %v", name, err)
+		}
+	}
+	if c.Issuer != "" {
+		if u, err := parseEndpoint(fieldIssuer, c.Issuer); err != nil || u.RawQuery != "" {
+			return invalid("client %q: issuer must be an https URL without a query or a fragment (RFC 8414)", name)
 		}
 	}
 	if c.CACert != "" {
@@ -163,6 +170,7 @@ func (b *backend) loadClient(ctx context.Context, name string) (*client, error) 
 		RedirectURIs:   s.RedirectURIs,
 		Scopes:         s.Scopes,
 		CACert:         s.CACert,
+		Issuer:         s.Issuer,
 		Revision:       s.Revision,
 	}, nil
 }
@@ -181,6 +189,7 @@ func (b *backend) saveClient(ctx context.Context, name string, c *client) error 
 		RedirectURIs:   c.RedirectURIs,
 		Scopes:         c.Scopes,
 		CACert:         c.CACert,
+		Issuer:         c.Issuer,
 		Revision:       c.Revision,
 	})
 }
@@ -212,12 +221,17 @@ func (b *backend) Client(ctx context.Context, name string) (*account.Client, err
 		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf(
 			"the host %q of its client %q is not one of the allowed_hosts any more; nothing was sent; correct config (allowed_hosts) or clients/%s", u.Hostname(), name, name)}
 	}
+	revokeURL := c.RevokeURL
+	if u, err := parseEndpoint(fieldRevokeURL, revokeURL); err != nil || !hostAllowed(u, cfg.AllowedHosts) {
+		revokeURL = ""
+	}
 	return &account.Client{
 		Client: oauth.Client{
 			ID:         c.ID,
 			Secret:     c.Secret,
 			AuthMethod: oauth.AuthMethod(c.AuthMethod),
 			TokenURL:   c.TokenURL,
+			RevokeURL:  revokeURL,
 			CACert:     []byte(c.CACert),
 		},
 		PreviousSecret: c.PreviousSecret,

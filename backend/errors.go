@@ -22,41 +22,63 @@ type notFoundError struct{ text string }
 
 func (e *notFoundError) Error() string { return e.text }
 
-// respond turns an error into what Vault wants: here and nowhere else. The
-// error that it returns is never wrapped, because a wrapped one loses its
-// status on the way to Vault, and never comes with a response, because Vault
-// would make a 400 of that.
-func respond(err error) (*logical.Response, error) {
+// aboutAccount names the account in an error about something else.
+func aboutAccount(name string, err error) error { return fmt.Errorf("account %q: %w", name, err) }
+
+// storageFailed is about storage that failed on the way to something else.
+func storageFailed(name, doing string, err error) error {
+	if errors.Is(err, account.ErrReadOnly) {
+		return account.ErrReadOnly
+	}
+	return fmt.Errorf("account %q: storage failed while %s: %w; nothing was changed; see Vault's log, mend the storage and try again", name, doing, err)
+}
+
+// statusOf returns the status of an error, which is not account.ErrReadOnly: here
+// and nowhere else.
+func statusOf(err error) int {
 	var (
 		input    *inputError
 		notFound *notFoundError
 		e        *account.Error
 	)
 	switch {
-	case err == nil:
-		return nil, nil
-	case errors.Is(err, account.ErrReadOnly):
-		return nil, logical.ErrReadOnly
 	case errors.As(err, &input):
-		return logical.ErrorResponse(input.text), nil
+		return http.StatusBadRequest
 	case errors.As(err, &notFound):
-		return nil, logical.CodedError(http.StatusNotFound, notFound.text)
+		return http.StatusNotFound
 	case errors.As(err, &e):
-		return respondAccount(e)
+		return statusOfAccountError(e.Kind)
 	default:
-		return nil, logical.CodedError(http.StatusInternalServerError, err.Error())
+		return http.StatusInternalServerError
 	}
 }
 
-func respondAccount(e *account.Error) (*logical.Response, error) {
-	switch e.Kind {
+func statusOfAccountError(kind account.ErrorKind) int {
+	switch kind {
 	case account.KindInvalid, account.KindDead, account.KindClient:
-		return logical.ErrorResponse(e.Error()), nil
+		return http.StatusBadRequest
 	case account.KindNotFound:
-		return nil, logical.CodedError(http.StatusNotFound, e.Error())
+		return http.StatusNotFound
 	case account.KindUnavailable:
-		return nil, logical.CodedError(http.StatusServiceUnavailable, e.Error())
+		return http.StatusServiceUnavailable
 	default:
-		return nil, logical.CodedError(http.StatusInternalServerError, e.Error())
+		return http.StatusInternalServerError
 	}
+}
+
+// respond turns an error into what Vault wants. The error that it returns is never wrapped, because a wrapped one loses its
+// status on the way to Vault, and never comes with a response, because Vault
+// would make a 400 of that.
+func respond(err error) (*logical.Response, error) {
+	if err == nil {
+		return nil, nil
+	}
+	if errors.Is(err, account.ErrReadOnly) {
+		return nil, logical.ErrReadOnly
+	}
+	status, text := statusOf(err), err.Error()
+	if status == http.StatusBadRequest {
+		return logical.ErrorResponse(text), nil
+	}
+	return nil, logical.CodedError(status, text)
 }

@@ -29,7 +29,7 @@ func TestErrorsGetTheStatusOfTheirKind(t *testing.T) {
 		{"client", accountError(account.KindClient), 400, `account "acme": went wrong`},
 		{"unavailable", accountError(account.KindUnavailable), 503, `account "acme": went wrong`},
 		{"a kind to come", accountError(99), 500, `account "acme": went wrong`},
-		{"wrapped", fmt.Errorf("while reading: %w", accountError(account.KindUnavailable)), 503, `account "acme": went wrong`},
+		{"wrapped", fmt.Errorf("while reading: %w", accountError(account.KindUnavailable)), 503, `while reading: account "acme": went wrong`},
 		{"input", invalid("%s is wrong", "min_ttl"), 400, "min_ttl is wrong"},
 		{"no such client", noSuchClient("x"), 404, `client "x" does not exist; create it with a write of client_id and client_secret to clients/x`},
 		{"anything else", errors.New("broken"), 500, "broken"},

@@ -210,8 +210,11 @@ func (s *system) GetConsumptionBillingManager() logical.ConsumptionBillingManage
 
 // post is one exchange that reached the fake of Pagero.
 type post struct {
-	client oauth.Client
-	token  string
+	client   oauth.Client
+	token    string // the refresh token, the code or the password
+	code     oauth.Code
+	username string
+	scope    string
 }
 
 func (p post) secret() string { return p.client.Secret.Reveal() }
@@ -225,15 +228,42 @@ type pagero struct {
 	spent map[string]bool
 	busy  map[string]bool // accounts with an exchange under way
 	// behave answers an exchange; nil: it is granted.
-	behave func(post) oauth.Result
-	delay  time.Duration
-	serial int
+	behave  func(post) oauth.Result
+	delay   time.Duration
+	serial  int
+	revoked []string
+	away    bool // for revocations
 }
 
 var _ account.Exchanger = (*pagero)(nil)
 
 func (p *pagero) Refresh(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {
-	sent := post{client: client, token: refreshToken.Reveal()}
+	return p.answer(ctx, post{client: client, token: refreshToken.Reveal()})
+}
+
+func (p *pagero) RedeemCode(ctx context.Context, client oauth.Client, code oauth.Code) oauth.Result {
+	return p.answer(ctx, post{client: client, token: code.Code.Reveal(), code: code})
+}
+
+func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, scope string) oauth.Result {
+	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username, scope: scope})
+}
+
+func (p *pagero) Revoke(_ context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.revoked = append(p.revoked, refreshToken.Reveal())
+	if client.RevokeURL == "" {
+		p.t.Error("a revocation without a revocation endpoint")
+	}
+	if p.away {
+		return isUnreachable(post{})
+	}
+	return oauth.Result{Outcome: oauth.Succeeded, Status: 200}
+}
+
+// answer is what Pagero does with a grant, whichever it is.
+func (p *pagero) answer(ctx context.Context, sent post) oauth.Result {
 	sentAt := now()
 	account := accountOf(sent.token)
 
@@ -261,14 +291,14 @@ func (p *pagero) Refresh(ctx context.Context, client oauth.Client, refreshToken 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy[account] = false
-	if result.Outcome == oauth.Succeeded && result.Tokens.RefreshToken.IsSet() {
+	if result.Outcome == oauth.Succeeded && result.Tokens.RefreshToken.IsSet() && sent.username == "" {
 		p.spent[sent.token] = true
 	}
 	return result
 }
 
 // accountOf is the account that a token of these tests was issued for: the third
-// part of "rt-<canary>-<account>-<more>#<serial>".
+// part of "rt-<canary>-<account>-<more>#<serial>". Codes and passwords look alike.
 func accountOf(token string) string {
 	chain, _, _ := strings.Cut(token, "#")
 	return strings.Split(chain, "-")[2]

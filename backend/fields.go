@@ -34,6 +34,23 @@ const (
 	fieldRefreshToken          = "refresh_token"
 	fieldSpareRefreshToken     = "spare_refresh_token"
 	fieldRefreshOnRead         = "refresh_on_read"
+	fieldIssuer                = "issuer"
+	fieldUsername              = "username"
+	fieldPassword              = "password"
+	fieldKeepPassword          = "keep_password"
+	fieldRevoke                = "revoke"
+	fieldRedirectURI           = "redirect_uri"
+	fieldScope                 = "scope"
+	fieldPrompt                = "prompt"
+	fieldSpare                 = "spare"
+	fieldResponseMode          = "response_mode"
+	fieldTTL                   = "ttl"
+	fieldState                 = "state"
+	fieldCode                  = "code"
+	fieldIss                   = "iss"
+	fieldError                 = "error"
+	fieldAuthorizationURL      = "authorization_url"
+	fieldExpireTime            = "expire_time"
 	fieldAfter                 = "after"
 	fieldLimit                 = "limit"
 )
@@ -51,6 +68,9 @@ type operation struct {
 	verb        string
 	suffix      string
 	responses   map[int][]framework.Response
+	// ignoreUnknown is for what a browser brings: RFC 6749, section 4.1.2, wants
+	// parameters ignored that are not known.
+	ignoreUnknown bool
 }
 
 // build makes of it what the framework wants, with the checks that all
@@ -58,7 +78,7 @@ type operation struct {
 func (o operation) build() framework.OperationHandler {
 	return &framework.PathOperation{
 		Callback: func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-			if err := refuseUnknown(data); err != nil {
+			if err := refuseUnknown(data); err != nil && !o.ignoreUnknown {
 				return respond(err)
 			}
 			resp, err := o.handler(ctx, req, data)
@@ -91,7 +111,7 @@ func refuseUnknown(data *framework.FieldData) error {
 // refuseMalformedSecrets comes before the framework's validation, whose error
 // repeats the value that it cannot read.
 func refuseMalformedSecrets(req *logical.Request) error {
-	for _, field := range []string{fieldClientSecret, fieldRefreshToken, fieldSpareRefreshToken} {
+	for _, field := range []string{fieldClientSecret, fieldRefreshToken, fieldSpareRefreshToken, fieldUsername, fieldPassword, fieldState, fieldCode} {
 		switch req.Data[field].(type) {
 		case nil, string, json.Number:
 		default:

@@ -109,6 +109,7 @@ type answer struct {
 	path     string
 	status   int
 	readOnly bool // Vault forwards the request to the node that may write
+	page     string
 	text     string
 	data     map[string]any
 	warnings []string
@@ -154,6 +155,12 @@ func (m *mount) doFor(ctx context.Context, op logical.Operation, path string, da
 	switch {
 	case a.readOnly:
 		a.status = 0
+	case a.data[logical.HTTPContentType] != nil:
+		a.status, _ = a.data[logical.HTTPStatusCode].(int)
+		a.page, _ = a.data[logical.HTTPRawBody].(string)
+		if a.data[logical.HTTPContentType] != pageType || a.data[logical.HTTPCacheControlHeader] != "no-store" {
+			m.t.Errorf("the page is %v", a.data)
+		}
 	case status == 0 && resp == nil:
 		a.status = http.StatusNoContent
 		m.checkSchema(a)

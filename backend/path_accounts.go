@@ -24,8 +24,8 @@ func (b *backend) pathAccounts() []*framework.Path {
 	write := operation{
 		handler: b.writeAccount, verb: "write", suffix: "account",
 		summary: "Enrol an account or change it.",
-		description: "Stores the refresh token without spending it. Changes the fields that are given and leaves the others as they are. " +
-			"A new refresh_token brings a dead account back; one that was written before changes nothing.",
+		description: "Stores the refresh token without spending it, or gets one, and a spare, with username and password. Changes the fields that are given and " +
+			"leaves the others as they are. A new refresh_token brings a dead account back; one that was written before changes nothing.",
 		responses: noContent("The account is stored."),
 	}.build()
 	return []*framework.Path{
@@ -59,16 +59,18 @@ func (b *backend) pathAccounts() []*framework.Path {
 				}.build(),
 				logical.DeleteOperation: operation{
 					handler: b.deleteAccount, verb: "delete", suffix: "account",
-					summary:     "Delete an account and its tokens.",
-					description: "The refresh token is gone with it: enrolling the account again takes a new login at Pagero.",
-					responses:   noContent("The account is gone."),
+					summary: "Delete an account and its tokens.",
+					description: "Revokes its grants at Pagero first, unless revoke=false; where that fails, the account goes all the same, with a warning. " +
+						"Logins that have begun end. Enrolling the account again takes a new login at Pagero.",
+					responses: noContent("The account is gone."),
 				}.build(),
 			},
 			HelpSynopsis: "A Pagero user's authorization: its refresh token and its state.",
 			HelpDescription: `
-An account is enrolled with the refresh token of a login at Pagero. From then on
-the engine is the only one that may use that token: it works once, and the
-engine keeps the newest. Read access tokens at token/<name>.`,
+An account is enrolled by a login in a browser that authorize/<name> begins, with
+the refresh token of a login elsewhere, or with a user's name and password. From
+then on the engine is the only one that may use that refresh token: it works
+once, and the engine keeps the newest. Read access tokens at token/<name>.`,
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account"},
 		},
 	}
@@ -100,6 +102,24 @@ func accountFields() map[string]*framework.FieldSchema {
 			Description:  "Every read runs the refresh grant. Concurrent reads share one.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh on read"},
 		},
+		fieldUsername: {
+			Type: framework.TypeString, Description: "Name of a Pagero user, for the password grant of trusted applications. Write only.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
+		},
+		fieldPassword: {
+			Type: framework.TypeString, Description: "The user's password: gets a grant and a spare at once. Write only, and not kept unless keep_password says so.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Password", Sensitive: true},
+		},
+		fieldKeepPassword: {
+			Type:         framework.TypeBool,
+			Description:  "Keep username and password, to log in again when the grant dies, at most once an hour. False forgets them.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep password"},
+		},
+		fieldRevoke: {
+			Type: framework.TypeBool, Default: true, Query: true,
+			Description:  "Of delete only: whether to revoke the grants at Pagero (RFC 7009).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke"},
+		},
 	}
 }
 
@@ -113,8 +133,9 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		"spare":                     {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
 		fieldMinTTL:                 {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
 		fieldRefreshOnRead:          {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
+		fieldKeepPassword:           {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
 		"refresh_count":             {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
-		"authorized_time":           timeField("When the refresh token in use was written."),
+		"authorized_time":           timeField("When the grant in use was written or logged in."),
 		"authorization_expire_time": timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
 		"last_refresh_time":         timeField("The last successful exchange; absent before the first."),
 		"access_token_expire_time":  timeField("When the current access token expires; absent where there is none."),
@@ -154,7 +175,7 @@ func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *fra
 func (b *backend) describeAccount(ctx context.Context, name string, a *account.Account) (*logical.Response, error) {
 	cfg, err := b.loadConfig(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("account %q: %w", name, err)
+		return nil, aboutAccount(name, err)
 	}
 	resp := &logical.Response{Data: map[string]any{
 		fieldClient:        a.Client,
@@ -162,6 +183,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		"spare":            string(a.SpareState()),
 		fieldMinTTL:        seconds(a.MinTTL),
 		fieldRefreshOnRead: a.RefreshOnRead,
+		fieldKeepPassword:  a.Credentials != nil,
 		"refresh_count":    a.RefreshCount,
 	}}
 	set := func(field string, t time.Time) {
@@ -185,7 +207,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
 		set("authorization_expire_time", expires)
 		if expires.Sub(now()) < expiryWarning {
-			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before and write the new refresh_token.", formatTime(expires)))
+			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before.", formatTime(expires)))
 		}
 	}
 	if a.Unsaved {
@@ -201,7 +223,7 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 		return nil, err
 	}
 	var warnings []string
-	err = b.accounts.Update(ctx, name, func(old *account.Account) (*account.Account, error) {
+	apply := func(old *account.Account) (*account.Account, error) {
 		a, w, err := change.Apply(name, old, now())
 		if err != nil {
 			return nil, err
@@ -217,7 +239,12 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 			}
 		}
 		return a, nil
-	})
+	}
+	if change.Credentials != nil {
+		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{Credentials: change.Credentials, AndSpare: true, Prepare: apply})
+	} else {
+		err = b.accounts.Update(ctx, name, apply)
+	}
 	if err != nil || len(warnings) == 0 {
 		return nil, err
 	}
@@ -239,6 +266,17 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 			return change, invalid("account %q: %s is empty; nothing was changed", name, field)
 		}
 	}
+	var err error
+	if change.Credentials, err = decodeCredentials(name, data); err != nil {
+		return change, err
+	}
+	if _, given := data.Raw[fieldRevoke]; given {
+		return change, invalid("account %q: revoke goes with delete; nothing was changed", name)
+	}
+	if _, given := data.Raw[fieldKeepPassword]; given {
+		keep := data.Get(fieldKeepPassword).(bool)
+		change.KeepPassword = &keep
+	}
 	if _, given := data.Raw[fieldClient]; given {
 		client := data.Get(fieldClient).(string)
 		change.Client = &client
@@ -253,6 +291,34 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 	return change, nil
 }
 
+// decodeCredentials returns nil where neither username nor password is given.
+func decodeCredentials(name string, data *framework.FieldData) (*oauth.Credentials, error) {
+	_, hasUsername := data.Raw[fieldUsername]
+	_, hasPassword := data.Raw[fieldPassword]
+	if !hasUsername && !hasPassword {
+		return nil, nil
+	}
+	// A password may end in a space, but one that is read from a file ends in a newline.
+	c := &oauth.Credentials{
+		Username: strings.TrimSpace(data.Get(fieldUsername).(string)),
+		Password: oauth.NewSecret(strings.TrimRight(data.Get(fieldPassword).(string), "\r\n")),
+	}
+	if c.Username == "" || !c.Password.IsSet() {
+		return nil, invalid("account %q: username and password go together, and neither may be empty; nothing was changed", name)
+	}
+	return c, nil
+}
+
 func (b *backend) deleteAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	return nil, b.accounts.Delete(ctx, data.Get(fieldName).(string))
+	name := data.Get(fieldName).(string)
+	warnings, err := b.accounts.Delete(ctx, name, data.Get(fieldRevoke).(bool), func(ctx context.Context) error {
+		if err := b.logins.Cancel(ctx, name); err != nil {
+			return storageFailed(name, "ending the logins that have begun", err)
+		}
+		return nil
+	})
+	if err != nil || len(warnings) == 0 {
+		return nil, err
+	}
+	return &logical.Response{Warnings: warnings}, nil
 }

@@ -31,9 +31,9 @@ func TestAccountWriteRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.want(m.write("clients/default", minimalClient), 204)
-		m.want(m.write("accounts/acme", fields{}), 400, "acme", "refresh_token is required")
-		m.want(m.write("accounts/acme", fields{"min_ttl": "1m"}), 400, "refresh_token is required")
-		m.want(m.write("accounts/acme", fields{"spare_refresh_token": spareToken}), 400, "refresh_token is required")
+		m.want(m.write("accounts/acme", fields{}), 400, "acme", "is required to enrol")
+		m.want(m.write("accounts/acme", fields{"min_ttl": "1m"}), 400, "is required to enrol")
+		m.want(m.write("accounts/acme", fields{"spare_refresh_token": spareToken}), 400, "is required to enrol")
 		m.want(m.write("accounts/acme", fields{"client": "nobody", "refresh_token": firstToken}), 400, `client "nobody" does not exist`, "clients/nobody")
 		refused := []struct {
 			data   fields
@@ -219,6 +219,7 @@ func TestAccountSpareTakesOverInTheSameRead(t *testing.T) {
 
 // fieldsOf are the fields that an account's read has in each state.
 var alwaysRead = []string{
+	"keep_password",
 	"authorization_expire_time", "authorized_time", "client", "min_ttl", "refresh_count", "refresh_on_read", "spare", "state",
 }
 

@@ -100,6 +100,10 @@ func clientFields() map[string]*framework.FieldSchema {
 			Type: framework.TypeCommaStringSlice, Description: "Scopes that a login asks for.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Scopes"},
 		},
+		fieldIssuer: {
+			Type: framework.TypeString, Description: "Issuer of the authorization server (RFC 8414). Where it is set, the answer to a login must name it as iss (RFC 9207).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Issuer", Group: "Endpoints"},
+		},
 		fieldCACert: {
 			Type: framework.TypeString, Description: "Certificates in PEM that are trusted in place of the system's for this client's endpoints.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate", EditType: "file"},
@@ -149,6 +153,7 @@ func (b *backend) readClient(ctx context.Context, _ *logical.Request, data *fram
 		fieldRedirectURIs:    append([]string{}, c.RedirectURIs...),
 		fieldScopes:          append([]string{}, c.Scopes...),
 		fieldCACert:          c.CACert,
+		fieldIssuer:          c.Issuer,
 	}}, nil
 }
 
@@ -196,7 +201,7 @@ func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *fra
 func (c *client) decode(data *framework.FieldData) (newSecret bool) {
 	for field, to := range map[string]*string{
 		fieldClientID: &c.ID, fieldAuthMethod: &c.AuthMethod, fieldTokenURL: &c.TokenURL,
-		fieldAuthorizeURL: &c.AuthorizeURL, fieldRevokeURL: &c.RevokeURL, fieldCACert: &c.CACert,
+		fieldAuthorizeURL: &c.AuthorizeURL, fieldRevokeURL: &c.RevokeURL, fieldCACert: &c.CACert, fieldIssuer: &c.Issuer,
 	} {
 		if _, given := data.Raw[field]; given {
 			*to = data.Get(field).(string)

@@ -38,7 +38,7 @@ func TestClientHasPagerosEndpointsWhereNoneAreGiven(t *testing.T) {
 			"token_url":     "https://sso.pageroonline.com/oauth/v2/oauth-token",
 			"authorize_url": "https://sso.pageroonline.com/oauth/v2/oauth-authorize",
 			"revoke_url":    "https://sso.pageroonline.com/oauth/v2/oauth-revoke",
-			"redirect_uris": []string{}, "scopes": []string{}, "ca_cert": "",
+			"redirect_uris": []string{}, "scopes": []string{}, "ca_cert": "", "issuer": "",
 		}
 		a := m.want(m.read("clients/default"), 200)
 		m.wantData(a, want)

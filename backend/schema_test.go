@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 )
 
 func TestEveryOperationIsDocumented(t *testing.T) {
@@ -88,8 +89,10 @@ func TestSecretFieldsAreMarkedAndNoOthers(t *testing.T) {
 		}
 		slices.Sort(marked)
 		want := []string{
+			"accounts/" + framework.GenericNameWithAtRegex("name") + " password",
 			"accounts/" + framework.GenericNameWithAtRegex("name") + " refresh_token",
 			"accounts/" + framework.GenericNameWithAtRegex("name") + " spare_refresh_token",
+			"callback$ code",
 			"clients/" + framework.GenericNameRegex("name") + " client_secret",
 			"token/" + framework.GenericNameWithAtRegex("name") + " read 200 access_token",
 			"token/" + framework.GenericNameWithAtRegex("name") + " update 200 access_token",
@@ -101,13 +104,14 @@ func TestSecretFieldsAreMarkedAndNoOthers(t *testing.T) {
 }
 
 // A field of a GET travels in the query, which the audit log shows in clear
-// text.
+// text. What a browser brings to the callback comes in no other way; a code is
+// used up before anybody can read the log, and is of no use without the verifier.
 func TestOnlyHarmlessFieldsAreQueryParameters(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		for name, field := range fieldsByPath(m.Paths) {
 			_, short, _ := strings.Cut(name, " ")
-			if field.Query && short != "min_ttl" && short != "after" && short != "limit" {
+			if field.Query && !slices.Contains([]string{"min_ttl", "after", "limit", "revoke"}, short) && !strings.HasPrefix(name, callbackPath) {
 				t.Errorf("%s is a query parameter", name)
 			}
 		}
@@ -121,7 +125,7 @@ func TestFieldDefaultsAreTheOnesThatAreUsed(t *testing.T) {
 		for _, path := range []string{"config", "clients/default", "accounts/acme"} {
 			read := m.want(m.read(path), 200)
 			for name, field := range m.Route(path).Fields {
-				if field.Default != nil {
+				if field.Default != nil && name != fieldRevoke {
 					m.wantData(read, fields{name: field.Default})
 				}
 			}
@@ -136,7 +140,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 		m.want(m.write("config", fields{"min_ttl": 1}), 204)
 		m.want(m.read("token/acme"), 200)
 		special := m.SpecialPaths()
-		if len(special.Unauthenticated) > 0 || len(special.Root) > 0 || len(special.LocalStorage) > 0 {
+		if !slices.Equal(special.Unauthenticated, []string{"callback"}) || len(special.Root) > 0 || len(special.LocalStorage) > 0 {
 			t.Errorf("%+v", special)
 		}
 		for _, prefix := range special.SealWrapStorage {
@@ -144,7 +148,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 				t.Errorf("%q does not end in a slash", prefix)
 			}
 		}
-		for _, prefix := range []string{clientPrefix, account.StoragePrefix} {
+		for _, prefix := range []string{clientPrefix, account.StoragePrefix, login.StoragePrefix} {
 			if !slices.Contains(special.SealWrapStorage, prefix) {
 				t.Errorf("%q is not seal-wrapped", prefix)
 			}
@@ -166,7 +170,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 func TestHelpOfEveryPathReadsWell(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		for _, path := range []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme"} {
+		for _, path := range []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme", "authorize/acme", "callback"} {
 			a := m.do(logical.HelpOperation, path, nil)
 			help, _ := a.data["help"].(string)
 			route := m.Route(path)
@@ -220,7 +224,7 @@ func TestOpenAPIDocumentIsComplete(t *testing.T) {
 			}
 		}
 		want := []string{
-			"pagero-configure", "pagero-delete-account", "pagero-delete-client", "pagero-list-accounts", "pagero-list-clients",
+			"pagero-authorize-account", "pagero-complete-login", "pagero-complete-with-parameters-login", "pagero-configure", "pagero-delete-account", "pagero-delete-client", "pagero-list-accounts", "pagero-list-clients",
 			"pagero-read-account", "pagero-read-client", "pagero-read-configuration", "pagero-read-token", "pagero-read-with-parameters-token",
 			"pagero-refresh-account", "pagero-reset-configuration", "pagero-write-account", "pagero-write-client",
 		}

@@ -21,7 +21,8 @@ type Settings struct {
 	ExchangeTimeout time.Duration // bounds one exchange
 }
 
-// Client is an OAuth client, ready for an exchange.
+// Client is an OAuth client, ready for an exchange. Its RevokeURL is "" where the
+// mount does not allow that host.
 type Client struct {
 	oauth.Client
 	// PreviousSecret is tried where the server refuses Secret; unset: none.

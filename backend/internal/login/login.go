@@ -134,6 +134,10 @@ func (s Store) remove(ctx context.Context, which func(*stored) bool) (removed in
 	}
 	for _, name := range names {
 		e, err := s.get(ctx, StoragePrefix+name)
+		var unreadable *unreadableError
+		if errors.As(err, &unreadable) {
+			continue // a newer plugin's
+		}
 		if err != nil {
 			return removed, err
 		}
@@ -155,13 +159,21 @@ func (s Store) get(ctx context.Context, key string) (*stored, error) {
 		return nil, err
 	}
 	var e stored
-	if err := json.Unmarshal(value, &e); err != nil {
-		return nil, fmt.Errorf("the entry %s is not readable", key)
-	}
-	if e.Version < 1 || e.Version > storedVersion {
-		return nil, fmt.Errorf("the entry %s has version %d; this plugin reads up to %d", key, e.Version, storedVersion)
+	if err := json.Unmarshal(value, &e); err != nil || e.Version < 1 || e.Version > storedVersion {
+		return nil, &unreadableError{key, e.Version}
 	}
 	return &e, nil
+}
+
+// unreadableError is about an entry that this version of the plugin did not
+// write.
+type unreadableError struct {
+	key     string
+	version int
+}
+
+func (e *unreadableError) Error() string {
+	return fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d", e.key, e.version, storedVersion)
 }
 
 // place is where the login of a state is, and the state's SHA-256 in hex.

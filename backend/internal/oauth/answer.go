@@ -207,14 +207,8 @@ func (a *answer) accessTokenUsable() bool {
 // code returns the registered error code of a complete error answer, "" where
 // there is none.
 func (a *answer) code() ErrorCode {
-	if !a.complete || a.errorCode == "" {
+	if !a.complete {
 		return ""
 	}
-	switch code := ErrorCode(a.errorCode); code {
-	case CodeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, CodeUnauthorizedClient, CodeUnsupportedGrantType,
-		CodeInvalidScope, CodeAccessDenied, CodeServerError, CodeTemporarilyUnavailable, CodeSlowDown:
-		return code
-	default:
-		return CodeOther
-	}
+	return RegisteredCode(a.errorCode)
 }

@@ -43,14 +43,18 @@ func (o Outcome) String() string {
 // gets further than here.
 type ErrorCode string
 
-// The codes of RFC 6749, section 5.2, and those that servers use at the token
-// endpoint beside them.
+// The codes of RFC 6749, sections 4.1.2.1 and 5.2, of OpenID Connect Core,
+// section 3.1.2.6, and those that servers use at the token endpoint beside them.
 const (
 	CodeInvalidRequest         ErrorCode = "invalid_request"
 	CodeInvalidClient          ErrorCode = "invalid_client"
 	CodeInvalidGrant           ErrorCode = "invalid_grant"
 	CodeUnauthorizedClient     ErrorCode = "unauthorized_client"
 	CodeUnsupportedGrantType   ErrorCode = "unsupported_grant_type"
+	CodeUnsupportedResponse    ErrorCode = "unsupported_response_type"
+	CodeLoginRequired          ErrorCode = "login_required"
+	CodeConsentRequired        ErrorCode = "consent_required"
+	CodeInteractionRequired    ErrorCode = "interaction_required"
 	CodeInvalidScope           ErrorCode = "invalid_scope"
 	CodeAccessDenied           ErrorCode = "access_denied"
 	CodeServerError            ErrorCode = "server_error"
@@ -58,6 +62,19 @@ const (
 	CodeSlowDown               ErrorCode = "slow_down"
 	CodeOther                  ErrorCode = "unregistered_error_code"
 )
+
+// RegisteredCode returns the code that a server sent, [CodeOther] where it is
+// none of those above, and "" for "".
+func RegisteredCode(text string) ErrorCode {
+	switch code := ErrorCode(text); code {
+	case "", CodeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, CodeUnauthorizedClient, CodeUnsupportedGrantType,
+		CodeUnsupportedResponse, CodeLoginRequired, CodeConsentRequired, CodeInteractionRequired,
+		CodeInvalidScope, CodeAccessDenied, CodeServerError, CodeTemporarilyUnavailable, CodeSlowDown:
+		return code
+	default:
+		return CodeOther
+	}
+}
 
 // Tokens is what a token endpoint granted (RFC 6749, section 5.1).
 type Tokens struct {

@@ -1,0 +1,241 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+const callbackPath = "callback"
+
+func (b *backend) pathCallback() []*framework.Path {
+	read := operation{
+		handler: b.callbackPage, verb: "complete", suffix: "login",
+		summary:     "Complete a login, for a browser.",
+		description: "This is the redirect URI. The answer is a page that says what came of the login.",
+		responses: map[int][]framework.Response{
+			http.StatusOK:         {{Description: "The account is connected.", MediaType: pageType}},
+			http.StatusBadRequest: {{Description: "The login failed; the page says why and what to do.", MediaType: pageType}},
+		},
+		ignoreUnknown: true,
+	}
+	update := operation{
+		handler: b.callback, verb: "complete-with-parameters", suffix: "login",
+		summary: "Complete a login, for a command or for a browser that posts a form.",
+		description: "For installations whose redirect URI is not Vault: whoever receives the browser hands state and code on. " +
+			"A login that was begun with response_mode=form_post is answered with a page.",
+		responses:     ok("The account is connected.", callbackResponseFields()),
+		ignoreUnknown: true,
+	}
+	return []*framework.Path{{
+		Pattern: callbackPath + "$",
+		Fields:  callbackFields(),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   read.build(),
+			logical.UpdateOperation: update.build(),
+		},
+		HelpSynopsis: "The end of a login at Pagero.",
+		HelpDescription: `
+Pagero sends the browser here after a login that authorize/<account> began. No
+Vault token is needed: the state, which only that browser has, says what the
+login is for. It works once, and only with the code that belongs to it.`,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+	}}
+}
+
+func callbackFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldState: {Type: framework.TypeString, Query: true, Description: "State of the login.", DisplayAttrs: &framework.DisplayAttributes{Name: "State"}},
+		fieldCode: {
+			Type: framework.TypeString, Query: true, Description: "Authorization code (RFC 6749, section 4.1.2).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Code", Sensitive: true},
+		},
+		fieldIss: {Type: framework.TypeString, Query: true, Description: "Issuer (RFC 9207).", DisplayAttrs: &framework.DisplayAttributes{Name: "Issuer"}},
+		fieldError: {
+			Type: framework.TypeString, Query: true, Description: "Error code in the place of a code (RFC 6749, section 4.1.2.1).",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Error"},
+		},
+	}
+}
+
+func callbackResponseFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"account":             {Type: framework.TypeString, Required: true, Description: "Name of the account that is connected."},
+		"spare":               {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
+		fieldAuthorizationURL: {Type: framework.TypeString, Description: "URL to open next, for the spare grant; absent where there is nothing more to do."},
+		fieldState:            {Type: framework.TypeString, Description: "State of that login."},
+		fieldExpireTime:       {Type: framework.TypeTime, Description: "Until when it can be completed. RFC 3339, UTC."},
+	}
+}
+
+// callback answers an update: with data, or with a page where a browser posts.
+func (b *backend) callback(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	if strings.HasPrefix(data.Get(fieldState).(string), formPostState) {
+		return b.callbackPage(ctx, req, data)
+	}
+	done, err := b.completeLogin(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: map[string]any{"account": done.account, "spare": string(done.spare)}, Warnings: done.warnings}
+	for field, value := range done.next {
+		resp.Data[field] = value
+	}
+	return resp, nil
+}
+
+// callbackPage answers a browser.
+func (b *backend) callbackPage(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
+	done, err := b.completeLogin(ctx, data)
+	switch {
+	case errors.Is(err, account.ErrReadOnly):
+		return nil, err // Vault forwards the request
+	case err != nil:
+		return showPage(statusOf(err), failedPage(err))
+	case done.next != nil:
+		next, _ := done.next[fieldAuthorizationURL].(string)
+		return showPage(http.StatusOK, nextPage(done, next))
+	default:
+		return showPage(http.StatusOK, connectedPage(done))
+	}
+}
+
+// completed is a login that went well.
+type completed struct {
+	account  string
+	spare    account.SpareState
+	asSpare  bool
+	warnings []string
+	next     map[string]any // the login for the spare; nil: there is nothing more to do
+}
+
+// errNoLogin is all that a state learns that is not good: whether there ever was
+// such a login is nobody's business.
+var errNoLogin = invalid("this login is not known here any more: it was completed before, it took too long, or it never began; " +
+	"nothing was changed; begin a new one with a write to authorize/<account>")
+
+func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) (*completed, error) {
+	if err := b.writable(); err != nil {
+		return nil, err
+	}
+	state := oauth.NewSecret(data.Get(fieldState).(string))
+	l, err := b.logins.Find(ctx, state)
+	if errors.Is(err, login.ErrNotFound) {
+		return nil, errNoLogin
+	}
+	if err != nil {
+		return nil, fmt.Errorf("storage failed while looking for the login: %w; nothing was changed; try again", err)
+	}
+	c, err := b.loadClient(ctx, l.Client)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed", l.Account, l.Client)}
+	}
+	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
+		b.Logger().Warn("a login's answer names another issuer, or none", "account", l.Account, "client", l.Client)
+		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed", l.Account, l.Client)
+	}
+	if text := data.Get(fieldError).(string); text != "" {
+		return nil, b.endLogin(ctx, state, l, oauth.RegisteredCode(text))
+	}
+	code := oauth.NewSecret(data.Get(fieldCode).(string))
+	if !code.IsSet() {
+		return nil, invalid("account %q: the answer holds no code; nothing was changed", l.Account)
+	}
+	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
+		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},
+		AsSpare: l.AsSpare,
+		Prepare: func(old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
+		Claim:   func(ctx context.Context) error { return b.claimLogin(ctx, state, l) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	done := &completed{account: l.Account, spare: a.SpareState(), asSpare: l.AsSpare, warnings: warnings}
+	if l.AndSpare {
+		b.beginSpare(ctx, c, l, done)
+	}
+	return done, nil
+}
+
+// prepareLogin returns the account that gets the login's grant.
+func prepareLogin(old *account.Account, l *login.Login) (*account.Account, error) {
+	switch {
+	case old == nil && l.AsSpare:
+		return nil, errNoLogin
+	case old == nil:
+		old = &account.Account{}
+	case l.AsSpare && old.Client != l.Client:
+		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed", l.Account)
+	}
+	a := old.WithClient(l.Client)
+	return &a, nil
+}
+
+func (b *backend) claimLogin(ctx context.Context, state oauth.Secret, l *login.Login) error {
+	err := b.logins.Claim(ctx, state)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, login.ErrNotFound):
+		return errNoLogin
+	default:
+		return storageFailed(l.Account, "marking the login as used", err)
+	}
+}
+
+// endLogin ends a login that the server has answered with an error.
+func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *login.Login, code oauth.ErrorCode) error {
+	if err := b.claimLogin(ctx, state, l); err != nil {
+		return err
+	}
+	b.Logger().Warn("login ended with an error", "account", l.Account, "client", l.Client, "code", code)
+	what := fmt.Sprintf("the server ended the login with %s", code)
+	if code == oauth.CodeAccessDenied {
+		what = "the login was cancelled (access_denied)"
+	}
+	if l.AsSpare {
+		return invalid("account %q: it is connected, but without a spare grant: %s; begin another login with a write of spare=true to authorize/%s", l.Account, what, l.Account)
+	}
+	return invalid("account %q: %s; nothing was changed; begin a new login with a write to authorize/%s", l.Account, what, l.Account)
+}
+
+// beginSpare begins the login for the spare grant. The first grant is there
+// already: what goes wrong is a warning.
+func (b *backend) beginSpare(ctx context.Context, c *client, first *login.Login, done *completed) {
+	l := *first
+	l.AndSpare, l.AsSpare, l.Expires = false, true, now().Add(defaultLoginTTL)
+	next, err := b.beginLogin(ctx, c, l, "") // the user's session at the server answers silently
+	if err != nil {
+		done.warnings = append(done.warnings, "the login for the spare grant could not begin: "+err.Error())
+		return
+	}
+	done.next = next
+}
+
+const pageType = "text/html; charset=utf-8"
+
+// showPage answers with a page. Nobody may keep it: its URL holds a code.
+func showPage(status int, p htmlPage) (*logical.Response, error) {
+	html, err := p.render()
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		logical.HTTPStatusCode:         status,
+		logical.HTTPContentType:        pageType,
+		logical.HTTPRawBody:            html,
+		logical.HTTPCacheControlHeader: "no-store",
+	}}, nil
+}

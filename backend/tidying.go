@@ -1,0 +1,54 @@
+package backend
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// tidyInterval is how often what is too old is looked for. Nothing depends on it:
+// what is too old does not work.
+const tidyInterval = 10 * time.Minute
+
+// tidying runs a clean-up in the background, one at a time and not too often.
+// The zero value is ready.
+type tidying struct {
+	mu      sync.Mutex // guards what follows
+	last    time.Time
+	running bool
+	stopped bool
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// start begins the clean-up, unless one is under way or was a short time ago.
+func (t *tidying) start(tidy func(context.Context)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running || t.stopped || now().Sub(t.last) < tidyInterval {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	t.last, t.running, t.cancel, t.done = now(), true, cancel, done
+	go func() {
+		defer close(done)
+		defer cancel()
+		tidy(ctx)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.running = false
+	}()
+}
+
+// stop ends the clean-up that is under way and lets no other begin.
+func (t *tidying) stop() {
+	t.mu.Lock()
+	t.stopped = true
+	cancel, done := t.cancel, t.done
+	t.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-done
+	}
+}
