@@ -145,8 +145,11 @@ func TestDecisionsKeepTheRules(t *testing.T) {
 			if in := a.Grant.Intent; in != nil && in.Process != env.Process && noon.Before(in.Deadline) {
 				t.Fatal("exchanges while another process may")
 			}
-			if !ask.Force && (a.Grant.Death != nil || (a.Failure != nil && noon.Before(a.Failure.NextAttempt))) {
-				t.Fatal("exchanges a dead grant, or before its time")
+			if !ask.Force && a.Failure != nil && noon.Before(a.Failure.NextAttempt) {
+				t.Fatal("exchanges before its time")
+			}
+			if c := a.Credentials; !ask.Force && a.Grant.Death != nil && (c == nil || c.Refused || noon.Sub(c.LastUsed) < time.Hour) {
+				t.Fatal("exchanges a dead grant, with no login due")
 			}
 		case Refuse:
 			if alive {
@@ -206,8 +209,13 @@ func drawAccount(t *rapid.T) Account {
 			Kind: rapid.SampledFrom([]FailureKind{
 				FailedUnreachable, FailedInDoubt, FailedThrottled, FailedClient, FailedRequest, FailedAnswer, FailedStorage,
 			}).Draw(t, "kind"),
-			Reason: "a reason", Count: rapid.IntRange(1, 1000).Draw(t, "count"), NextAttempt: drawTime(t, "next"), ClientRevision: "r1",
+			Reason: "a reason", Count: rapid.IntRange(1, 1000).Draw(t, "count"), ClientRevision: "r1",
+			// No wait is longer.
+			NextAttempt: noon.Add(drawDuration(t, "next", -2*time.Hour, humanBackOff)),
 		}
+	}
+	if rapid.Bool().Draw(t, "credentials") {
+		a.Credentials = &Credentials{LastUsed: drawTime(t, "last used"), Refused: rapid.Bool().Draw(t, "refused")}
 	}
 	return a
 }

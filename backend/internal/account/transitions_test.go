@@ -49,6 +49,9 @@ func checkSettled(t *rapid.T, begun, settled *Account, r oauth.Result, step next
 		if settled.Grant.RefreshToken != begun.Grant.RefreshToken {
 			t.Fatal("a failure changed the refresh token")
 		}
+		if c := begun.Credentials; r.Code == oauth.CodeInvalidGrant && (step == logIn) != (c != nil && !c.Refused && r.AnsweredAt.Sub(c.LastUsed) >= time.Hour) {
+			t.Fatal("a login with the kept password is due once an hour")
+		}
 		if (r.Code == oauth.CodeInvalidGrant) != (settled.Grant.Death != nil && settled.Grant.Death != begun.Grant.Death) {
 			t.Fatal("only invalid_grant kills a grant")
 		}
