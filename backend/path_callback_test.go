@@ -447,8 +447,12 @@ func TestAccountNamesAreEscapedOnPages(t *testing.T) {
 func TestCallbackFailsWithTheStorageAndSpendsNothing(t *testing.T) {
 	t.Parallel()
 	for _, f := range []fault{
-		{verb: get, key: "login/"}, {verb: get, key: "client/"}, {verb: get, key: "account/"}, {verb: get, key: "config"},
-		{verb: remove, key: "login/"}, {verb: remove, key: "login/", err: errReadOnlyText},
+		{verb: get, key: "login/"},
+		{verb: get, key: "client/"},
+		{verb: get, key: "account/"},
+		{verb: get, key: "config"},
+		{verb: remove, key: "login/"},
+		{verb: remove, key: "login/", err: errReadOnlyText},
 	} {
 		t.Run(f.String(), func(t *testing.T) {
 			t.Parallel()
