@@ -200,9 +200,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		resp.Data["last_error"] = e.Message
 		set("last_error_time", e.Time)
 	}
-	if f := a.Failure; f != nil {
-		set("next_attempt_time", f.NextAttempt)
-	}
+	set("next_attempt_time", a.NextAttempt())
 	if cfg.AuthorizationLifetime > 0 {
 		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
 		set("authorization_expire_time", expires)
@@ -223,32 +221,48 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 		return nil, err
 	}
 	var warnings []string
-	apply := func(old *account.Account) (*account.Account, error) {
-		a, w, err := change.Apply(name, old, now())
-		if err != nil {
-			return nil, err
-		}
-		warnings = w
-		if old == nil || old.Client != a.Client {
-			c, err := b.loadClient(ctx, a.Client)
-			if err != nil {
-				return nil, err
-			}
-			if c == nil {
-				return nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
-			}
-		}
-		return a, nil
+	if a, err := b.accounts.Get(ctx, name); err == nil && change.Repeats(a) {
+		change.Credentials = nil
 	}
 	if change.Credentials != nil {
-		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{Credentials: change.Credentials, AndSpare: true, Prepare: apply})
+		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{
+			Credentials: change.Credentials, AndSpare: true,
+			Prepare: func(old *account.Account) (*account.Account, error) {
+				a, _, err := b.changeAccount(ctx, name, old, change)
+				return a, err
+			},
+		})
 	} else {
-		err = b.accounts.Update(ctx, name, apply)
+		err = b.accounts.Update(ctx, name, func(old *account.Account) (a *account.Account, err error) {
+			a, warnings, err = b.changeAccount(ctx, name, old, change)
+			return a, err
+		})
 	}
 	if err != nil || len(warnings) == 0 {
 		return nil, err
 	}
 	return &logical.Response{Warnings: warnings}, nil
+}
+
+// changeAccount applies a change, whose client must exist.
+func (b *backend) changeAccount(
+	ctx context.Context, name string, old *account.Account, change account.Change,
+) (*account.Account, []string, error) {
+	a, warnings, err := change.Apply(name, old, now())
+	if err != nil {
+		return nil, nil, err
+	}
+	if old != nil && old.Client == a.Client {
+		return a, warnings, nil
+	}
+	c, err := b.loadClient(ctx, a.Client)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c == nil {
+		return nil, nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
+	}
+	return a, warnings, nil
 }
 
 func decodeChange(name string, data *framework.FieldData) (account.Change, error) {

@@ -106,7 +106,14 @@ func TestPasswordIsKeptWhereThatIsWanted(t *testing.T) {
 		if !strings.Contains(m.stored("account/acme"), `"password":"`+thePassword+`"`) {
 			t.Error("the password is not kept")
 		}
+		m.wantPosts(2)
 		m.want(m.write("accounts/acme", fields{"min_ttl": "1m"}), 204)
+		m.wantData(m.read("accounts/acme"), fields{"keep_password": true})
+		// Written again, as by Terraform, it gets no other grant.
+		m.want(m.write("accounts/acme", fields{"username": "alice", "password": thePassword, "keep_password": true}), 204)
+		m.wantPosts(0)
+		m.want(m.write("accounts/acme", fields{"username": "alice", "password": thePassword + "-new"}), 204)
+		m.wantPosts(2)
 		m.wantData(m.read("accounts/acme"), fields{"keep_password": true})
 		m.want(m.write("accounts/acme", fields{"keep_password": false}), 204)
 		m.wantData(m.read("accounts/acme"), fields{"keep_password": false})

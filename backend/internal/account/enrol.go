@@ -84,6 +84,15 @@ func (c Change) keep(kept *Credentials) *Credentials {
 	}
 }
 
+// Repeats tells whether the change asks for a login that the account has had:
+// its credentials are kept, and its grant is alive. Whoever writes the same
+// again, as Terraform and scripts do, gets no other grant.
+func (c Change) Repeats(a *Account) bool {
+	kept := a.Credentials
+	return c.Credentials != nil && kept != nil && !kept.Refused && a.Grant.Death == nil &&
+		kept.Username == c.Credentials.Username && kept.Password.Equal(c.Credentials.Password)
+}
+
 // check refuses what would lose or waste a refresh token.
 func (c Change) check(name string, old *Account) error {
 	invalid := func(format string, args ...any) error {

@@ -75,23 +75,26 @@ func trouble(name string, a *Account, b Block, now time.Time) *Error {
 	case BlockDead:
 		e.Kind = KindDead
 		e.Text = fmt.Sprintf("%s; %slog in again: authorize/%s begins a login in a browser, or write a new refresh_token to accounts/%s",
-			a.Grant.Death.describe(), a.Credentials.describe(b.Until), name, name)
+			a.Grant.Death.describe(), a.describeNextLogin(now), name, name)
 	default:
 		a.Failure.explain(e, a, name, now)
 	}
 	return e
 }
 
-// describe says what becomes of kept credentials, for a message that goes on
-// with what a person can do.
-func (c *Credentials) describe(next time.Time) string {
+// describeNextLogin says what becomes of kept credentials, for a message that
+// goes on with what a person can do.
+func (a *Account) describeNextLogin(now time.Time) string {
+	next, ok := a.nextLogin()
 	switch {
-	case c == nil:
+	case a.Credentials == nil:
 		return ""
-	case c.Refused:
+	case !ok:
 		return "the server refused the kept password, too; "
+	case now.Before(next):
+		return fmt.Sprintf("the plugin logs in again with the kept password at %s, not more often than once an hour; to be quicker, ", stamp(next))
 	default:
-		return fmt.Sprintf("the last login with the kept password failed, and the next one is due at %s; to be quicker, ", stamp(next))
+		return "the next read logs in again with the kept password; to be quicker, "
 	}
 }
 

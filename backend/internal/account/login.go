@@ -183,8 +183,8 @@ func (m *Manager) logInAgain(s *slot, name string, f *flight, a *Account, client
 		if errors.Is(err, ErrReadOnly) {
 			return ErrReadOnly
 		}
-		s.ahead = &using
-		s.publish(&using)
+		s.ahead = a // its death may not be saved yet
+		s.publish(a)
 		return storageError(name, "announcing a login with the kept password; nothing was sent", err)
 	}
 	granted, current, err := m.obtain(name, &using, client, timeout, Login{Credentials: &kept.Credentials})

@@ -316,11 +316,18 @@ func TestLoginWithTheKeptPasswordWaitsForAServerThatIsAway(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrolByPassword("acme", true, false)
 		time.Sleep(11 * time.Minute)
-		f.server.next(invalidGrant, unreachable)
+		f.server.next(invalidGrant, unreachable, invalidGrant)
 		e := f.refused("acme", KindDead)
-		if !strings.Contains(e.Error(), "the next one is due at") {
-			t.Errorf("%v", e)
+		due := stamp(clock().Add(loginInterval))
+		if !strings.Contains(e.Error(), "logs in again with the kept password at "+due) || stamp(f.account("acme").NextAttempt()) != due {
+			t.Errorf("%v; due at %s", e, due)
 		}
+		if _, err := f.Refresh(t.Context(), "acme"); err == nil || !strings.Contains(err.Error(), due) {
+			t.Errorf("forced: %v", err)
+		}
+		f.server.mu.Lock()
+		f.server.presented = f.server.presented[:3]
+		f.server.mu.Unlock()
 		f.refused("acme", KindDead)
 		f.wantPosts("alice:password", "rt-1", "alice:password")
 		time.Sleep(loginInterval)
@@ -345,6 +352,9 @@ func TestNoLoginWithTheKeptPasswordWhereItCannotBeWrittenDown(t *testing.T) {
 		f.server.next(invalidGrant)
 		f.refused("acme", KindStorage)
 		f.wantPosts("alice:password", "rt-1")
+		f.storage.setFault(nil)
+		f.token("acme") // at once: it was not used
+		f.wantPosts("alice:password", "rt-1", "alice:password")
 	})
 }
 

@@ -162,6 +162,19 @@ func (a *Account) nextLogin() (at time.Time, ok bool) {
 	return c.LastUsed.Add(loginInterval), true
 }
 
+// NextAttempt is when the plugin will do something about an account that does not
+// work; zero: not before a person does.
+func (a *Account) NextAttempt() time.Time {
+	if a.Grant.Death != nil {
+		next, _ := a.nextLogin()
+		return next
+	}
+	if a.Failure == nil {
+		return time.Time{}
+	}
+	return a.Failure.NextAttempt
+}
+
 // corrected tells whether the client has been written since it was refused.
 func (f *Failure) corrected(env Env) bool {
 	return f.waitsForClient() && env.ClientRevision != "" && env.ClientRevision != f.ClientRevision
