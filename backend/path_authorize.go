@@ -53,7 +53,7 @@ user to the account: Pagero sends the browser to the redirect URI, which is
 "callback" of this mount, and the engine gets the tokens from Pagero itself. The
 URL works once; send it to nobody but the one who is to log in.
 
-    vault write pagero/authorize/acme
+    vault write -f pagero/authorize/acme
     vault write pagero/authorize/acme spare=true ttl=24h`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
