@@ -56,10 +56,9 @@ func (m *Manager) LogIn(ctx context.Context, name string, l Login) (*Account, []
 				landed <- landing{err: m.panicked(name, p)}
 			}
 		}()
-		s := m.table.findOrMake(name)
-		release, err := s.acquire(m.open)
+		s, release, err := m.acquire(m.open, name)
 		if err != nil {
-			landed <- landing{err: closing(name)}
+			landed <- landing{err: err}
 			return
 		}
 		defer release()
@@ -77,37 +76,12 @@ func (m *Manager) LogIn(ctx context.Context, name string, l Login) (*Account, []
 // logIn is what a login does under the account's lock. It calls land once, which
 // may be before it returns.
 func (m *Manager) logIn(s *slot, name string, l Login, land func(landing)) {
-	old, err := m.read(m.open, s, name)
+	a, client, timeout, err := m.prepareLogin(s, name, l)
 	if err != nil {
 		land(landing{err: err})
 		return
 	}
-	if old != nil {
-		c := *old
-		old = &c
-	}
-	a, err := l.Prepare(old)
-	if err != nil {
-		land(landing{err: err})
-		return
-	}
-	settings, err := m.Settings(m.open)
-	if err != nil {
-		land(landing{err: storageError(name, "reading the mount's config", err)})
-		return
-	}
-	client, err := m.prepare(name, a.Client)
-	if err != nil {
-		land(landing{err: err})
-		return
-	}
-	if l.Claim != nil {
-		if err := l.Claim(m.open); err != nil {
-			land(landing{err: err})
-			return
-		}
-	}
-	granted, current, err := m.obtain(name, a, client, settings.ExchangeTimeout, l)
+	granted, current, err := m.obtain(name, a, client, timeout, l)
 	if err != nil {
 		land(landing{err: err})
 		return
@@ -119,7 +93,7 @@ func (m *Manager) logIn(s *slot, name string, l Login, land func(landing)) {
 	var warnings []string
 	if l.AndSpare {
 		l.AsSpare = true
-		with, _, err := m.obtain(name, granted, client, settings.ExchangeTimeout, l)
+		with, _, err := m.obtain(name, granted, client, timeout, l)
 		if err != nil {
 			warnings = append(warnings, "there is no spare grant: "+err.Error())
 		} else if granted = with; !m.keep(s, name, granted, unsaved) {
@@ -132,6 +106,32 @@ func (m *Manager) logIn(s *slot, name string, l Login, land func(landing)) {
 	}
 }
 
+// prepareLogin does all that can fail before anything is sent.
+func (m *Manager) prepareLogin(s *slot, name string, l Login) (a *Account, client *Client, timeout time.Duration, err error) {
+	old, err := m.read(m.open, s, name)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if old != nil {
+		c := *old
+		old = &c
+	}
+	if a, err = l.Prepare(old); err != nil {
+		return nil, nil, 0, err
+	}
+	settings, err := m.Settings(m.open)
+	if err != nil {
+		return nil, nil, 0, storageError(name, "reading the mount's config", err)
+	}
+	if client, err = m.prepare(name, a.Client); err != nil {
+		return nil, nil, 0, err
+	}
+	if l.Claim != nil {
+		err = l.Claim(m.open)
+	}
+	return a, client, settings.ExchangeTimeout, err
+}
+
 // obtain asks the server for a grant, once, and returns the account with it, and
 // whether the client's current secret was accepted. It changes nothing that is
 // shared, and nothing in it can fail or wait after the answer.
@@ -142,31 +142,30 @@ func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.D
 		}
 		return m.Exchanger.LogIn(ctx, c, *l.Credentials, l.Scope)
 	})
-	fields := []any{"account", name, "client", a.Client, "outcome", result.Outcome.String(), "spare", l.AsSpare}
 	if result.Outcome != oauth.Succeeded || !result.Tokens.RefreshToken.IsSet() {
 		err := loginFailed(name, a.Client, l, result)
-		m.Logger.Warn("login failed", append(fields, "reason", err.Text)...)
+		m.Logger.Warn("login failed", "account", name, "client", a.Client, "outcome", result.Outcome.String(), "as_spare", l.AsSpare, "reason", err.Text)
 		return nil, false, err
 	}
 	next := a.loggedIn(outcome{Result: result})
 	if l.AsSpare {
 		next = a.WithSpare(result.Tokens.RefreshToken, result.AnsweredAt)
 	}
-	m.Logger.Info("logged in", append(fields, "state", next.State())...)
 	return &next, current, nil
 }
 
 // keep saves an account with a new grant in one Put. Where that fails it rescues
 // the grant, calls served, and returns false when the copy is saved or given up.
 func (m *Manager) keep(s *slot, name string, a *Account, served func()) (saved bool) {
-	if err := m.store.put(m.ctx, name, a, storageTimeout); err != nil {
-		m.notify(EventLoggedIn, name, a)
+	err := m.store.put(m.ctx, name, a, storageTimeout)
+	m.Logger.Info("logged in", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
+	m.notify(EventLoggedIn, name, a)
+	if err != nil {
 		m.rescue(s, name, a, err, served)
 		return false
 	}
 	s.ahead = nil
 	s.publish(a)
-	m.notify(EventLoggedIn, name, a)
 	return true
 }
 
