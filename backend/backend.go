@@ -161,12 +161,8 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 // clean runs when Vault unmounts, reloads, seals or steps down. It waits for
 // exchanges under way.
 func (b *backend) clean(context.Context) {
-	timeout := defaultConfig().ExchangeTimeout
-	if c := b.config.Load(); c != nil {
-		timeout = c.ExchangeTimeout
-	}
 	b.tidying.stop()
-	b.accounts.Close(timeout)
+	b.accounts.Close()
 }
 
 // invalidate is told that another node has written a key.

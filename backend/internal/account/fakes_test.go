@@ -275,7 +275,7 @@ func inBubble(t *testing.T, test func(t *testing.T, f *fixture)) {
 			settings: Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: 15 * time.Second},
 		}
 		f.restart("process-1")
-		defer func() { f.Close(f.settings.ExchangeTimeout) }()
+		defer func() { f.Close() }()
 		test(t, f)
 	})
 }

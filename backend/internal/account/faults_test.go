@@ -67,7 +67,7 @@ func TestCloseSavesARescueCopy(t *testing.T) {
 		f.afterPost(errDisk, false)
 		f.token("acme")
 		time.AfterFunc(4*time.Second, func() { f.storage.setFault(nil) })
-		f.Close(f.settings.ExchangeTimeout)
+		f.Close()
 		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
 			t.Errorf("stored refresh token %s, want rt-1", got)
 		}
@@ -170,7 +170,7 @@ func TestIntentOfADeadProcessIsWaitedFor(t *testing.T) {
 		synctest.Wait()
 		frozen := f.stored("acme")
 		began := time.Now()
-		defer first.Close(time.Second)
+		defer first.Close()
 
 		f.restart("process-2")
 		a := f.token("acme")
@@ -202,7 +202,7 @@ func TestIntentOfADeadProcessIsNamedWhereNoTokenIsLeft(t *testing.T) {
 		first := f.Manager
 		go first.Token(t.Context(), "acme", Ask{}) //nolint:errcheck // nobody gets its answer
 		synctest.Wait()
-		defer first.Close(time.Second)
+		defer first.Close()
 		f.restart("process-2")
 		e := f.refused("acme", KindUnavailable)
 		if want := f.stored("acme").Grant.Intent.Deadline.Add(takeoverGrace); !e.NextAttempt.Equal(want) || !strings.Contains(e.Error(), stamp(want)) {

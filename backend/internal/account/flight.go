@@ -126,13 +126,13 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 	}
 	env := m.env(settings)
 	env.ClientRevision = client.Revision
-	if Decide(a, env, ask).Action != Exchange {
-		return nil
-	}
-	if a.Grant.Death != nil && !ask.Force {
+	switch Decide(a, env, ask).Action {
+	case Exchange:
+		return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
+	case LogIn:
 		return m.logInAgain(s, name, f, a, client, settings.ExchangeTimeout)
 	}
-	return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
+	return nil
 }
 
 // prepare returns the client for a request to the server, on a node where the
@@ -246,6 +246,10 @@ func (c *Client) longest(timeout time.Duration) time.Duration {
 func (m *Manager) present(
 	deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
 ) (result oauth.Result, current bool) {
+	if end := clock().Add(client.longest(timeout)); end.Before(deadline) {
+		deadline = end
+	}
+	m.posting(deadline, timeout)
 	ctx, cancel := context.WithDeadline(m.ctx, deadline)
 	defer cancel()
 	with := func(secret oauth.Secret) oauth.Result {
@@ -297,7 +301,8 @@ func (m *Manager) rescue(s *slot, name string, a *Account, err error, served fun
 		select {
 		case <-time.After(backOff(count, m.Jitter())):
 		case <-m.ctx.Done():
-			m.Logger.Error("a new refresh token was never saved and is lost", "account", name, "error", err)
+			m.Logger.Error("the plugin ends before a new refresh token was saved; it is lost, unless the storage still takes an earlier attempt",
+				"account", name, "error", err)
 			return
 		}
 		if err = m.store.put(m.ctx, name, a, storageTimeout); err == nil {
@@ -326,7 +331,7 @@ func (m *Manager) pause(d time.Duration) bool {
 func (m *Manager) report(name string, before, after *Account, r oauth.Result) {
 	fields := []any{
 		"account", name, "client", before.Client, "outcome", r.Outcome.String(), "state", after.State(),
-		"duration", r.AnsweredAt.Sub(r.SentAt).Round(time.Millisecond),
+		"duration", r.AnsweredAt.Sub(r.SentAt).Round(time.Millisecond).String(),
 	}
 	if r.Reason != "" {
 		fields = append(fields, "reason", r.Reason)

@@ -141,7 +141,7 @@ func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
 		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(*Account) (*Account, error) { return nil, gone } }, gone},
 		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
 		"storage is down":    {func(f *fixture, _ *Login) { f.storage.failing(errDisk, "get") }, nil},
-		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close(0) }, nil},
+		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close() }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
@@ -185,7 +185,7 @@ func TestLoginOutlivesItsCaller(t *testing.T) {
 			t.Fatal("an answer within 1 s, from a login of 5 s")
 		}
 		synctest.Wait()
-		f.Close(f.settings.ExchangeTimeout) // waits for it
+		f.Close() // waits for it
 		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
 			t.Errorf("stored refresh token %s", got)
 		}

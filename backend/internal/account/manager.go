@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// closeMargin is what Close waits beyond the exchange time-out.
+// closeMargin is what Close waits for what comes after a POST: the Put.
 const closeMargin = 5 * time.Second
 
 // Settings are the mount's settings that matter here.
@@ -88,8 +88,10 @@ type Manager struct {
 	open context.Context
 	shut context.CancelFunc
 
-	mu      sync.Mutex // guards the order of open's end and flights.Add
-	flights sync.WaitGroup
+	mu          sync.Mutex // guards the order of open's end and flights.Add, and what follows
+	flights     sync.WaitGroup
+	postsEnd    time.Time     // no POST is under way after it
+	longestPost time.Duration // the exchange time-out at the last POST
 }
 
 // NewManager returns a Manager. Call Close when it is not needed any more.
@@ -200,11 +202,16 @@ func (m *Manager) read(ctx context.Context, s *slot, name string) (*Account, err
 // Invalidate is told that another node has changed the entry of that name.
 func (m *Manager) Invalidate(name string) { m.table.drop(name) }
 
-// Close refuses new exchanges and waits for those under way and for rescue
-// copies to be saved, but no longer than the exchange time-out and 5 s.
-func (m *Manager) Close(exchangeTimeout time.Duration) {
+// Close refuses new exchanges and waits for those under way, as long as a POST
+// may take and 5 s more, and for rescue copies to be saved, as long as an exchange
+// may take and 5 s more. Where nothing is under way, it does not wait.
+func (m *Manager) Close() {
 	m.mu.Lock()
 	m.shut()
+	end := m.postsEnd
+	if rescue := clock().Add(m.longestPost); rescue.After(end) {
+		end = rescue
+	}
 	m.mu.Unlock()
 
 	landed := make(chan struct{})
@@ -212,7 +219,7 @@ func (m *Manager) Close(exchangeTimeout time.Duration) {
 		m.flights.Wait()
 		close(landed)
 	}()
-	timer := time.NewTimer(exchangeTimeout + closeMargin)
+	timer := time.NewTimer(end.Add(closeMargin).Sub(clock()))
 	defer timer.Stop()
 	select {
 	case <-landed:
@@ -220,6 +227,17 @@ func (m *Manager) Close(exchangeTimeout time.Duration) {
 		m.Logger.Error("stopped waiting for exchanges under way and unsaved refresh tokens")
 	}
 	m.cancel()
+}
+
+// posting notes that a POST goes out that is over at the deadline, and takes no
+// longer than timeout.
+func (m *Manager) posting(deadline time.Time, timeout time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.longestPost = timeout
+	if deadline.After(m.postsEnd) {
+		m.postsEnd = deadline
+	}
 }
 
 func (m *Manager) env(s Settings) Env {

@@ -46,6 +46,7 @@ const (
 	Serve                  // the current token
 	Stale                  // the current token, though a refresh is due that cannot run now
 	Exchange               // run the refresh grant
+	LogIn                  // the grant is dead: log in with the credentials that are kept
 )
 
 // Decision is the answer of the policy. It depends on nothing but the
@@ -95,6 +96,8 @@ func Decide(a *Account, env Env, ask Ask) Decision {
 	switch {
 	case remaining > 0 && (ask.shared || !due):
 		d.Action = Serve
+	case d.Block.Reason == NotBlocked && a.Grant.Death != nil && !ask.Force:
+		d.Action = LogIn
 	case d.Block.Reason == NotBlocked:
 		d.Action = Exchange
 	case remaining > 0:

@@ -148,8 +148,12 @@ func TestDecisionsKeepTheRules(t *testing.T) {
 			if !ask.Force && a.Failure != nil && noon.Before(a.Failure.NextAttempt) {
 				t.Fatal("exchanges before its time")
 			}
-			if c := a.Credentials; !ask.Force && a.Grant.Death != nil && (c == nil || c.Refused || noon.Sub(c.LastUsed) < time.Hour) {
-				t.Fatal("exchanges a dead grant, with no login due")
+			if !ask.Force && a.Grant.Death != nil {
+				t.Fatal("exchanges a dead grant")
+			}
+		case LogIn:
+			if c := a.Credentials; a.Grant.Death == nil || c == nil || c.Refused || noon.Sub(c.LastUsed) < time.Hour || a.Unsaved {
+				t.Fatal("logs in, with no login due")
 			}
 		case Refuse:
 			if alive {

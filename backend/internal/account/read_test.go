@@ -154,7 +154,7 @@ func TestInvalidationBeatsAReadUnderWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
 		f.restart("process-2") // with an empty memory
-		defer f.Close(0)
+		defer f.Close()
 		f.storage.setFault(func(verb, _ string) fault {
 			if verb == "get" {
 				return fault{delay: time.Second}

@@ -285,19 +285,18 @@ func (d *driver) stepDown(p *process, inOrder bool) {
 	if !inOrder {
 		d.people.Go(func() {
 			d.nap("driver of "+p.id, time.Second, time.Minute)
-			p.Close(exchangeTimeout)
+			p.Close()
 		})
 	}
 }
 
 // closeInOrder closes a process, which has to wait for the POSTs under way.
 func (d *driver) closeInOrder(p *process) {
-	began := time.Now()
-	p.Close(exchangeTimeout)
+	p.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for name, posting := range d.inFlight {
-		if posting.by == p && !p.dead && time.Since(began) < exchangeTimeout {
+		if posting.by == p && !p.dead {
 			d.violated("%s was closed while its POST for %s is under way", p.id, name)
 		}
 	}
@@ -363,10 +362,10 @@ func (d *driver) readToTheEnd(name string) error {
 
 // finish ends all goroutines: first those of the living, then those of the dead.
 func (d *driver) finish() {
-	d.active.Close(exchangeTimeout)
+	d.active.Close()
 	close(d.over)
 	for _, p := range d.processes {
-		p.Close(0)
+		p.Close()
 	}
 	d.people.Wait()
 }
