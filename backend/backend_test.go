@@ -74,13 +74,14 @@ func TestCleanupWaitsForTheExchangeUnderWay(t *testing.T) {
 	})
 }
 
-// The wait of a Cleanup is the exchange_timeout and 5 s.
+// The wait of a Cleanup is the exchange_timeout and 10 s: for its announcement and
+// for its save.
 func TestCleanupDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		timeout string
 		want    time.Duration
-	}{{"", 20 * time.Second}, {"30s", 35 * time.Second}} {
+	}{{"", 25 * time.Second}, {"30s", 40 * time.Second}} {
 		inBubble(t, func(t *testing.T, m *mount) {
 			m.enrol()
 			if test.timeout != "" {

@@ -211,6 +211,7 @@ func (m *Manager) announce(s *slot, name string, a *Account, client *Client, tim
 	begun := a.begin(Intent{
 		ID: m.NewID(), Process: m.Process, Started: started, Deadline: started.Add(announceTimeout + client.longest(timeout)),
 	})
+	m.posting(begun.Grant.Intent.Deadline, timeout)
 	err := m.store.put(m.ctx, name, &begun, announceTimeout)
 	if err == nil && clock().Sub(started) > announceTimeout {
 		err = context.DeadlineExceeded // the process stood still in between
@@ -246,9 +247,6 @@ func (c *Client) longest(timeout time.Duration) time.Duration {
 func (m *Manager) present(
 	deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
 ) (result oauth.Result, current bool) {
-	if end := clock().Add(client.longest(timeout)); end.Before(deadline) {
-		deadline = end
-	}
 	m.posting(deadline, timeout)
 	ctx, cancel := context.WithDeadline(m.ctx, deadline)
 	defer cancel()

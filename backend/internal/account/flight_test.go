@@ -333,6 +333,26 @@ func TestCloseWaitsForTheSecondPOSTOfAnExchange(t *testing.T) {
 	})
 }
 
+// The POST of an exchange that was announced when Close began comes after it.
+func TestCloseWaitsForAPOSTThatIsAnnounced(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" {
+				return fault{delay: 4 * time.Second}
+			}
+			return fault{}
+		})
+		f.server.next(grantAfter(14 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		f.Close()
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("Close did not wait: stored %s", got)
+		}
+	})
+}
+
 func TestCloseIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
@@ -345,7 +365,7 @@ func TestCloseIsBounded(t *testing.T) {
 		f.token("acme") // from the rescue copy
 		start := time.Now()
 		f.Close()
-		if d := time.Since(start); d > f.settings.ExchangeTimeout+closeMargin {
+		if d := time.Since(start); d > announceTimeout+f.settings.ExchangeTimeout+closeMargin {
 			t.Errorf("Close took %s", d)
 		}
 		synctest.Wait()

@@ -202,16 +202,12 @@ func (m *Manager) read(ctx context.Context, s *slot, name string) (*Account, err
 // Invalidate is told that another node has changed the entry of that name.
 func (m *Manager) Invalidate(name string) { m.table.drop(name) }
 
-// Close refuses new exchanges and waits for those under way, as long as a POST
-// may take and 5 s more, and for rescue copies to be saved, as long as an exchange
-// may take and 5 s more. Where nothing is under way, it does not wait.
+// Close refuses new exchanges, and waits for those under way and for rescue copies
+// to be saved: as long as an exchange may take that was just announced, and 5 s
+// more. Where nothing is under way, it does not wait.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	m.shut()
-	end := m.postsEnd
-	if rescue := clock().Add(m.longestPost); rescue.After(end) {
-		end = rescue
-	}
 	m.mu.Unlock()
 
 	landed := make(chan struct{})
@@ -219,18 +215,41 @@ func (m *Manager) Close() {
 		m.flights.Wait()
 		close(landed)
 	}()
-	timer := time.NewTimer(end.Add(closeMargin).Sub(clock()))
-	defer timer.Stop()
-	select {
-	case <-landed:
-	case <-timer.C:
-		m.Logger.Error("stopped waiting for exchanges under way and unsaved refresh tokens")
+	began := clock()
+	for waitFor(landed, m.end(began)) {
+		if end := m.end(began); !clock().Before(end) {
+			m.Logger.Error("stopped waiting for exchanges under way and unsaved refresh tokens")
+			break
+		} // else a POST has begun meanwhile, of an exchange that was under way
 	}
 	m.cancel()
 }
 
-// posting notes that a POST goes out that is over at the deadline, and takes no
-// longer than timeout.
+// waitFor waits for landed; it returns true where end comes first.
+func waitFor(landed <-chan struct{}, end time.Time) bool {
+	timer := time.NewTimer(end.Sub(clock()))
+	defer timer.Stop()
+	select {
+	case <-landed:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// end is when a Close that began at a time stops waiting, as it looks now.
+func (m *Manager) end(began time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	end := began.Add(m.longestPost)
+	if m.postsEnd.After(end) {
+		end = m.postsEnd
+	}
+	return end.Add(closeMargin)
+}
+
+// posting notes that a POST goes out, or is announced, that is over at the
+// deadline, and takes no longer than timeout.
 func (m *Manager) posting(deadline time.Time, timeout time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

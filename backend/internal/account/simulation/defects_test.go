@@ -101,10 +101,7 @@ var defects = []defect{
 	{"an old token that is written again replaces the newest", "enrol.go", []string{`		if old != nil && old.hasSeen(t) {
 			warnings = append(warnings, "this refresh_token`, `		if false {
 			warnings = append(warnings, "this refresh_token`}},
-	{"the exchange ends with Close at once", "manager.go", []string{`	case <-landed:
-	case <-timer.C:
-`, `	default:
-`}},
+	{"the exchange ends with Close at once", "manager.go", []string{`	for waitFor(landed, m.end(began)) {`, `	for false {`}},
 	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
 `, `		served()
 `}},
