@@ -37,6 +37,7 @@ type Account struct {
 	Client        string
 	MinTTL        time.Duration // 0: the mount's
 	RefreshOnRead bool          // every read runs the refresh grant
+	AutoRefresh   bool          // refreshed in the background, so that no read waits
 	// Credentials are kept to log in again when the grant dies; nil: none are.
 	Credentials *Credentials
 
@@ -72,6 +73,12 @@ type Grant struct {
 	// whose outcome is not known; zero: none.
 	DoubtSince time.Time
 	Death      *Death // nil: alive
+	// Used is when an exchange with one of its tokens succeeded last; zero: not
+	// since Authorized.
+	Used time.Time
+	// Rest is, of a spare, the time before which it is not presented again after
+	// a failure.
+	Rest time.Time
 }
 
 // Credentials are a user's, kept at his operator's wish.

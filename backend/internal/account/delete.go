@@ -51,6 +51,8 @@ func (m *Manager) Delete(ctx context.Context, name string, revoke bool, before f
 	}
 	s.ahead = nil
 	m.table.drop(name)
+	m.census.forget(name)
+	m.unmark(ctx, name)
 	m.Logger.Info("account deleted", "account", name)
 	m.notify(EventDeleted, name, nil)
 	return warnings, nil

@@ -14,7 +14,12 @@
 // pure transitions between them (transitions.go), the pure policy
 // (policy.go), the stored form (stored.go), the store (store.go), the slots
 // that hold what memory knows of an account (slot.go), the flights that run
-// exchanges (flight.go), and the Manager that ties them together.
+// exchanges (flight.go), the logins that begin grants (login.go), and the Manager
+// that ties them together.
+//
+// What the plugin does by itself is in three files: what is due when, which is
+// pure (chore.go), what memory knows of all accounts (census.go), and who does what
+// is due (tend.go). An exchange of a spare is in keepalive.go.
 //
 // # Locks
 //
@@ -22,8 +27,9 @@
 // an exchange from the second read to the saved answer, a write, a delete. A
 // read takes none: it loads an immutable Account through an atomic pointer.
 // slot.mu guards a slot's fields for a few instructions; it is taken inside
-// the account's lock or without it, and nothing is done while it is held. Two
-// accounts' locks are never held together.
+// the account's lock or without it. Within it come tender.mu, Manager.mu and, the
+// innermost, census.mu, each for a few instructions. Two accounts' locks are never
+// held together.
 //
 // # Time
 //

@@ -22,6 +22,7 @@ type Change struct {
 	SpareRefreshToken oauth.Secret
 	MinTTL            *time.Duration // 0: the mount's
 	RefreshOnRead     *bool
+	AutoRefresh       *bool
 	// Credentials ask for a login, whose grant comes in the place of both refresh
 	// tokens; KeepPassword keeps them for a dead grant.
 	Credentials  *oauth.Credentials
@@ -48,6 +49,9 @@ func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []str
 	}
 	if c.RefreshOnRead != nil {
 		a.RefreshOnRead = *c.RefreshOnRead
+	}
+	if c.AutoRefresh != nil {
+		a.AutoRefresh = *c.AutoRefresh
 	}
 	a.Credentials = c.keep(a.Credentials)
 	var warnings []string

@@ -10,6 +10,7 @@ const (
 	EventRefreshFailed           EventType = "refresh-failed"           // it will be tried again
 	EventReauthorizationRequired EventType = "reauthorization-required" // a person has to log in again
 	EventSpareUsed               EventType = "spare-used"               // the grant died and its spare took over
+	EventSpareLost               EventType = "spare-lost"               // the spare died; the grant lives
 	EventLoggedIn                EventType = "login"                    // a login gave the account a grant, or a spare
 	EventWritten                 EventType = "account-write"            // somebody wrote the account
 	EventDeleted                 EventType = "account-delete"

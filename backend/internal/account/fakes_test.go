@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,7 +83,9 @@ func (m *memory) Delete(ctx context.Context, key string) error {
 func (m *memory) List(ctx context.Context, prefix string) (names []string, err error) {
 	err = m.do(ctx, "list", prefix, func() {
 		for key := range m.entries {
-			names = append(names, strings.TrimPrefix(key, prefix))
+			if name, below := strings.CutPrefix(key, prefix); below {
+				names = append(names, name)
+			}
 		}
 	})
 	slices.Sort(names)
@@ -259,9 +262,10 @@ type fixture struct {
 	server   *script
 	clients  *clients
 	settings Settings
-	readOnly bool
+	readOnly atomic.Bool
 	log      *strings.Builder
-	events   []Event // of accounts whose lock the test does not race for
+	noting   sync.Mutex
+	events   []Event // noting guards it
 }
 
 // inBubble runs a test in a synctest bubble, with a fixture whose Manager is
@@ -287,13 +291,17 @@ func (f *fixture) restart(process string) {
 		Storage: f.storage, Clients: f.clients, Exchanger: f.server,
 		Settings: func(context.Context) (Settings, error) { return f.settings, nil },
 		Writable: func() error {
-			if f.readOnly {
+			if f.readOnly.Load() {
 				return ErrReadOnly
 			}
 			return nil
 		},
 		Process: process, NewID: func() string { return "intent" }, Jitter: func() float64 { return 0.5 },
-		Notify: func(e Event) { f.events = append(f.events, e) },
+		Notify: func(e Event) {
+			f.noting.Lock()
+			defer f.noting.Unlock()
+			f.events = append(f.events, e)
+		},
 		Logger: hclog.New(&hclog.LoggerOptions{Output: f.log, Level: hclog.Trace, Mutex: &sync.Mutex{}}),
 	})
 }

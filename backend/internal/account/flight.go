@@ -28,6 +28,8 @@ type flight struct {
 	// begun is the account whose intent is written, for the goroutine that
 	// flies; nil: none.
 	begun *Account
+	// ofSpare tells that the intent is the spare's.
+	ofSpare bool
 }
 
 // join returns the account's flight, and starts one where there is none.
@@ -90,9 +92,11 @@ func (m *Manager) fly(s *slot, name string, f *flight, ask Ask) {
 // then.
 func (m *Manager) contain(s *slot, name string, f *flight, p any) error {
 	if f.begun != nil {
-		settled, _ := f.begun.settle(outcome{Result: oauth.Result{
-			Reason: "an internal error came between", SentAt: f.begun.Grant.Intent.Started, AnsweredAt: clock(),
-		}})
+		o := outcome{Result: oauth.Result{Reason: "an internal error came between", SentAt: clock(), AnsweredAt: clock()}}
+		settled, _ := f.begun.settle(o)
+		if f.ofSpare {
+			settled = f.begun.settleSpare(o)
+		}
 		s.ahead = &settled
 		s.publish(&settled)
 	}
@@ -126,6 +130,14 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 	}
 	env := m.env(settings)
 	env.ClientRevision = client.Revision
+	if ask.task != noTask {
+		if c := a.chore(env, settings.KeepaliveInterval, spread(name)); c.task != ask.task || env.Now.Before(c.at) {
+			return nil // somebody has done it, or it is not wanted any more
+		}
+	}
+	if ask.task == spareTask {
+		return m.refreshSpare(s, name, f, a, client, settings.ExchangeTimeout)
+	}
 	switch Decide(a, env, ask).Action {
 	case Exchange:
 		return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
@@ -159,9 +171,9 @@ func (m *Manager) prepare(name, clientName string) (*Client, error) {
 // to be waited for, and saves it.
 func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Client, timeout time.Duration) error {
 	for {
-		begun, err := m.announce(s, name, a, client, timeout)
+		begun, err := m.announce(name, a.begin, client, timeout)
 		if err != nil {
-			return err
+			return m.notAnnounced(s, name, a, err)
 		}
 		f.begun = begun
 		jitter := m.Jitter()
@@ -176,7 +188,7 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			m.report(name, begun, &settled, result)
 			a = &settled
 			continue
-		case step == useSpare && m.open.Err() == nil:
+		case step == useSpare && m.open.Err() == nil && !settled.Grant.free(Env{Process: m.Process}).After(clock()):
 			m.report(name, begun, &settled, result)
 			a = &settled
 			continue
@@ -204,32 +216,36 @@ func (m *Manager) secretWorked(name string, client *Client) {
 	}
 }
 
-// announce writes the intent. Where that fails, nothing has been spent: a
-// standby, a lost quorum, a full disk and a sealed Vault are found out here.
-func (m *Manager) announce(s *slot, name string, a *Account, client *Client, timeout time.Duration) (*Account, error) {
+// announce writes the intent with which begin returns the account. Where that
+// fails, nothing has been spent: a standby, a lost quorum, a full disk and a sealed
+// Vault are found out here.
+func (m *Manager) announce(name string, begin func(Intent) Account, client *Client, timeout time.Duration) (*Account, error) {
 	started := clock()
-	begun := a.begin(Intent{
+	intent := Intent{
 		ID: m.NewID(), Process: m.Process, Started: started, Deadline: started.Add(announceTimeout + client.longest(timeout)),
-	})
-	m.posting(begun.Grant.Intent.Deadline, timeout)
+	}
+	begun := begin(intent)
+	m.posting(intent.Deadline, timeout)
 	err := m.store.put(m.ctx, name, &begun, announceTimeout)
 	if err == nil && clock().Sub(started) > announceTimeout {
 		err = context.DeadlineExceeded // the process stood still in between
 	}
-	if err == nil {
-		return &begun, nil
-	}
+	return &begun, err
+}
+
+// notAnnounced is what becomes of an exchange whose intent could not be written.
+// The Put may have taken effect, but memory knows that no POST follows.
+func (m *Manager) notAnnounced(s *slot, name string, a *Account, err error) error {
 	if errors.Is(err, ErrReadOnly) {
-		return nil, ErrReadOnly
+		return ErrReadOnly
 	}
-	// The Put may have taken effect, but memory knows that no POST follows.
 	waiting := a.failed(FailedStorage, outcome{
 		Result: oauth.Result{Reason: "Vault's storage did not take the announcement of an exchange", AnsweredAt: clock()}, jitter: m.Jitter(),
 	})
 	s.ahead = &waiting
 	s.publish(&waiting)
 	m.Logger.Error("no exchange: Vault's storage failed before it; nothing was spent", "account", name, "error", err)
-	return nil, storageError(name, "announcing an exchange; the refresh token is untouched", err)
+	return storageError(name, "announcing an exchange; the refresh token is untouched", err)
 }
 
 // longest is how long present can take at the most, where one POST takes no

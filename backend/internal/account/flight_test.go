@@ -264,7 +264,7 @@ func TestWritersWaitForAnExchange(t *testing.T) {
 func TestReadOnlyNodeExchangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.readOnly = true
+		f.readOnly.Store(true)
 		if _, err := f.Token(t.Context(), "acme", Ask{}); err != ErrReadOnly { //nolint:errorlint // bare on purpose
 			t.Errorf("got %v, want a bare ErrReadOnly", err)
 		}
@@ -272,7 +272,7 @@ func TestReadOnlyNodeExchangesNothing(t *testing.T) {
 			t.Errorf("got %v, want a bare ErrReadOnly", err)
 		}
 		// The node turns out to be read-only only when the intent is written.
-		f.readOnly = false
+		f.readOnly.Store(false)
 		f.storage.failing(ErrReadOnly, "put")
 		if _, err := f.Token(t.Context(), "acme", Ask{}); err != ErrReadOnly { //nolint:errorlint // bare on purpose
 			t.Errorf("got %v, want a bare ErrReadOnly", err)

@@ -123,6 +123,9 @@ func (m *Manager) prepareLogin(s *slot, name string, l Login) (a *Account, clien
 	if err != nil {
 		return nil, nil, 0, storageError(name, "reading the mount's config", err)
 	}
+	if err = m.mark(m.open, name, old, a); err != nil {
+		return nil, nil, 0, err
+	}
 	if client, err = m.prepare(name, a.Client); err != nil {
 		return nil, nil, 0, err
 	}
@@ -235,7 +238,7 @@ func loginFailed(name, client string, l Login, r oauth.Result) *Error {
 	case r.Code == oauth.CodeInvalidGrant:
 		e.Kind = KindInvalid
 		e.Text = "the server refused the code: it was used before, is too old or belongs to another login; nothing was changed; " + again
-	case r.Status == 429 || r.Code == oauth.CodeSlowDown || r.Code == oauth.CodeTemporarilyUnavailable || r.Code == oauth.CodeServerError:
+	case outcome{Result: r}.busy():
 		e.Text = fmt.Sprintf("%s; nothing was changed; wait, and %s", r.Reason, again)
 	default:
 		e.Kind = KindClient

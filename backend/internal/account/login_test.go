@@ -136,7 +136,7 @@ func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
 		harm func(f *fixture, l *Login)
 		want error
 	}{
-		"standby":            {func(f *fixture, _ *Login) { f.readOnly = true }, ErrReadOnly},
+		"standby":            {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
 		"used login":         {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
 		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(*Account) (*Account, error) { return nil, gone } }, gone},
 		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
@@ -398,11 +398,11 @@ func TestDeleteRevokesWhatTheServerHasNotRejected(t *testing.T) {
 func TestNothingIsRevokedWhereTheAccountCannotBeDeleted(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.readOnly = true
+		f.readOnly.Store(true)
 		if _, err := f.Delete(t.Context(), "acme", true, nil); !errors.Is(err, ErrReadOnly) {
 			t.Errorf("%v", err)
 		}
-		f.readOnly = false
+		f.readOnly.Store(false)
 		stop := errors.New("stop")
 		if _, err := f.Delete(t.Context(), "acme", true, func(context.Context) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("%v", err)

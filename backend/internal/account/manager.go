@@ -19,6 +19,10 @@ const closeMargin = 5 * time.Second
 type Settings struct {
 	MinTTL          time.Duration
 	ExchangeTimeout time.Duration // bounds one exchange
+	// KeepaliveInterval is how long a grant may go unused; 0: for ever.
+	KeepaliveInterval time.Duration
+	// AuthorizationLifetime is how long an authorization lasts; 0: not known.
+	AuthorizationLifetime time.Duration
 }
 
 // Client is an OAuth client, ready for an exchange. Its RevokeURL is "" where the
@@ -78,8 +82,10 @@ type Options struct {
 // use. Errors are *[Error] or a bare [ErrReadOnly].
 type Manager struct {
 	Options
-	store store
-	table table
+	store  store
+	table  table
+	census census
+	tender tender
 
 	// ctx is the context of flights; it ends when Close has waited long enough.
 	ctx    context.Context
@@ -96,7 +102,8 @@ type Manager struct {
 
 // NewManager returns a Manager. Call Close when it is not needed any more.
 func NewManager(o Options) *Manager {
-	m := &Manager{Options: o, store: store{o.Storage}}
+	m := &Manager{Options: o, store: store{o.Storage}, census: newCensus(), tender: newTender()}
+	m.table.note = m.note
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.open, m.shut = context.WithCancel(m.ctx)
 	return m
@@ -152,6 +159,9 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*Account)
 	if err != nil {
 		return err
 	}
+	if err := m.mark(ctx, name, old, a); err != nil {
+		return err
+	}
 	if err := m.store.put(ctx, name, a, storageTimeout); err != nil {
 		if errors.Is(err, ErrReadOnly) {
 			return ErrReadOnly
@@ -168,9 +178,35 @@ func (m *Manager) Update(ctx context.Context, name string, change func(*Account)
 	}
 	s.ahead = nil
 	s.publish(a)
+	if old != nil && old.AutoRefresh && !a.AutoRefresh {
+		m.unmark(ctx, name)
+	}
 	m.Logger.Info("account written", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
 	m.notify(EventWritten, name, a)
 	return nil
+}
+
+// mark sets the mark of an account that becomes one that is refreshed in the
+// background, before the account says so. A mark that stays behind costs one read
+// after each start.
+func (m *Manager) mark(ctx context.Context, name string, old, a *Account) error {
+	if !a.AutoRefresh || (old != nil && old.AutoRefresh) {
+		return nil
+	}
+	err := m.store.mark(ctx, name)
+	if errors.Is(err, ErrReadOnly) {
+		return ErrReadOnly
+	}
+	if err != nil {
+		return storageError(name, "writing the account", err)
+	}
+	return nil
+}
+
+func (m *Manager) unmark(ctx context.Context, name string) {
+	if err := m.store.unmark(ctx, name); err != nil {
+		m.Logger.Debug("a mark of a background refresh stays behind", "account", name, "error", err)
+	}
 }
 
 // acquire takes the lock of an account for a mutator. It waits for an exchange

@@ -24,6 +24,8 @@ type Ask struct {
 	MinTTL time.Duration // remaining life wanted beyond the account's min_ttl; 0: no wish
 	Force  bool          // run the refresh grant now
 
+	// task is what the plugin wants by itself; a refresh runs before it is due.
+	task task
 	// shared marks a reader who has waited for an exchange that succeeded: its
 	// token is new enough, whatever was asked for.
 	shared bool
@@ -92,7 +94,7 @@ func Decide(a *Account, env Env, ask Ask) Decision {
 		d.TTL = wholeSeconds(remaining-d.MinTTL, time.Second)
 		d.RotationPeriod = wholeSeconds(lifetime-d.MinTTL, time.Second)
 	}
-	due := remaining < d.MinTTL || ask.Force || a.RefreshOnRead
+	due := remaining < d.MinTTL || ask.Force || a.RefreshOnRead || ask.task == refreshTask
 	switch {
 	case remaining > 0 && (ask.shared || !due):
 		d.Action = Serve

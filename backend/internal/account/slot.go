@@ -9,6 +9,9 @@ import (
 // slot is what memory holds of one account. Slots are made for accounts that
 // exist and are kept; a deleted account's is empty and small.
 type slot struct {
+	name string
+	// note is told of every account that is shown; see table.
+	note func(name string, a *Account)
 	// lock is the account's lock; see the package documentation. It is a
 	// channel so that whoever waits for it can give up.
 	lock chan struct{}
@@ -21,8 +24,6 @@ type slot struct {
 	mu     sync.Mutex // guards what follows, and every change of cached
 	flight *flight    // the exchange under way; nil: none
 }
-
-func newSlot() *slot { return &slot{lock: make(chan struct{}, 1)} }
 
 // acquire takes the account's lock. It fails when ctx ends first.
 func (s *slot) acquire(ctx context.Context) (release func(), err error) {
@@ -44,11 +45,14 @@ func (s *slot) publish(a *Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cached.Store(a)
+	s.note(s.name, a)
 }
 
 // table finds slots by the account's name.
 type table struct {
 	slots sync.Map // string -> *slot
+	// note is told of every account that is shown to readers, with slot.mu held.
+	note func(name string, a *Account)
 	// epoch counts what makes a storage read that is under way worthless:
 	// an invalidation, a delete.
 	epoch atomic.Uint64
@@ -66,7 +70,7 @@ func (t *table) findOrMake(name string) *slot {
 	if s := t.find(name); s != nil {
 		return s
 	}
-	s, _ := t.slots.LoadOrStore(name, newSlot())
+	s, _ := t.slots.LoadOrStore(name, &slot{name: name, note: t.note, lock: make(chan struct{}, 1)})
 	return s.(*slot)
 }
 
@@ -80,8 +84,32 @@ func (t *table) fill(s *slot, a *Account, epoch uint64) *Account {
 	}
 	if t.epoch.Load() == epoch {
 		s.cached.Store(a)
+		s.note(s.name, a)
 	}
 	return a
+}
+
+// evict forgets an account that nobody reads. What the storage does not have
+// stays: a rescue copy, and what the holder of the lock knows.
+func (t *table) evict(name string) {
+	s := t.find(name)
+	if s == nil {
+		return
+	}
+	select {
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
+	default:
+		return // somebody works with it
+	}
+	if s.ahead != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == nil {
+		s.cached.Store(nil)
+	}
 }
 
 // drop makes readers ask the storage again. A rescue copy stays: the storage

@@ -20,6 +20,7 @@ type stored struct {
 	Client         string         `json:"client"`
 	MinTTLSeconds  int64          `json:"min_ttl_seconds,omitempty"`
 	RefreshOnRead  bool           `json:"refresh_on_read,omitempty"`
+	AutoRefresh    bool           `json:"auto_refresh,omitempty"`
 	Grant          storedGrant    `json:"grant"`
 	Spare          *storedGrant   `json:"spare,omitempty"`
 	SpareUsed      bool           `json:"spare_used,omitempty"`
@@ -40,6 +41,8 @@ type storedGrant struct {
 	Intent         *storedIntent `json:"intent,omitempty"`
 	DoubtSince     time.Time     `json:"doubt_since,omitzero"`
 	Death          *storedDeath  `json:"death,omitempty"`
+	Used           time.Time     `json:"used,omitzero"`
+	Rest           time.Time     `json:"rest,omitzero"`
 }
 
 type storedIntent struct {
@@ -88,6 +91,7 @@ func encode(a *Account) []byte {
 		Client:        a.Client,
 		MinTTLSeconds: int64(a.MinTTL / time.Second),
 		RefreshOnRead: a.RefreshOnRead,
+		AutoRefresh:   a.AutoRefresh,
 		Grant:         encodeGrant(&a.Grant),
 		SpareUsed:     a.SpareUsed,
 		Retired:       a.Retired,
@@ -131,6 +135,8 @@ func encodeGrant(g *Grant) storedGrant {
 		FirstTokenHash: g.FirstTokenHash,
 		Authorized:     g.Authorized,
 		DoubtSince:     g.DoubtSince,
+		Used:           g.Used,
+		Rest:           g.Rest,
 	}
 	if in := g.Intent; in != nil {
 		s.Intent = &storedIntent{ID: in.ID, Process: in.Process, Started: in.Started, Deadline: in.Deadline}
@@ -158,6 +164,7 @@ func decode(b []byte) (*Account, error) {
 		Client:        s.Client,
 		MinTTL:        time.Duration(s.MinTTLSeconds) * time.Second,
 		RefreshOnRead: s.RefreshOnRead,
+		AutoRefresh:   s.AutoRefresh,
 		Grant:         decodeGrant(&s.Grant),
 		SpareUsed:     s.SpareUsed,
 		Retired:       s.Retired,
@@ -198,6 +205,8 @@ func decodeGrant(s *storedGrant) Grant {
 		FirstTokenHash: s.FirstTokenHash,
 		Authorized:     s.Authorized,
 		DoubtSince:     s.DoubtSince,
+		Used:           s.Used,
+		Rest:           s.Rest,
 	}
 	if in := s.Intent; in != nil {
 		g.Intent = &Intent{ID: in.ID, Process: in.Process, Started: in.Started, Deadline: in.Deadline}

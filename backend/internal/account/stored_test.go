@@ -21,12 +21,13 @@ var update = flag.Bool("update", false, "write the golden file of the current st
 func golden() *Account {
 	spare := newGrant(oauth.NewSecret("spare refresh token"), noon)
 	return &Account{
-		Client: "other", MinTTL: 90 * time.Second, RefreshOnRead: true,
+		Client: "other", MinTTL: 90 * time.Second, RefreshOnRead: true, AutoRefresh: true,
 		Grant: Grant{
 			RefreshToken: oauth.NewSecret("refresh token"), FirstTokenHash: "abc", Authorized: noon,
 			Intent:     &Intent{ID: "intent", Process: "process", Started: noon, Deadline: noon.Add(20 * time.Second)},
 			DoubtSince: noon.Add(-time.Minute),
 			Death:      &Death{Time: noon, Code: oauth.CodeInvalidGrant, LostSince: noon.Add(-time.Minute)},
+			Used:       noon, Rest: noon.Add(time.Hour),
 		},
 		Spare: &spare, SpareUsed: true, Retired: []string{"def"},
 		Access: &AccessToken{

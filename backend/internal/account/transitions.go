@@ -35,6 +35,11 @@ type outcome struct {
 	jitter         float64 // in [0, 1)
 }
 
+// busy tells whether the server has refused for a reason that passes.
+func (o outcome) busy() bool {
+	return o.Status == 429 || o.Code == oauth.CodeSlowDown || o.Code == oauth.CodeTemporarilyUnavailable || o.Code == oauth.CodeServerError
+}
+
 // begin writes the intent to present the refresh token. An intent that is
 // still there was left by an exchange whose outcome is not known.
 func (a Account) begin(intent Intent) Account {
@@ -80,7 +85,7 @@ func (a Account) rotated(o outcome) Account {
 			stamp(since))}
 	}
 	a.Grant.DoubtSince, a.Grant.Death = time.Time{}, nil
-	a.LastRefresh = o.AnsweredAt
+	a.Grant.Used, a.LastRefresh = o.AnsweredAt, o.AnsweredAt
 	a.RefreshCount++
 	if !o.Tokens.AccessToken.IsSet() {
 		o.Reason = "the server's answer held a new refresh token but no usable access token"
@@ -120,7 +125,7 @@ func (a Account) rejected(o outcome) (Account, next) {
 	switch {
 	case o.Code == oauth.CodeInvalidGrant:
 		return a.died(o)
-	case o.Status == 429 || o.Code == oauth.CodeSlowDown || o.Code == oauth.CodeTemporarilyUnavailable || o.Code == oauth.CodeServerError:
+	case o.busy():
 		return a.failed(FailedThrottled, o), land
 	case o.Code == oauth.CodeInvalidClient || o.Code == oauth.CodeUnauthorizedClient ||
 		o.Code == oauth.CodeUnsupportedGrantType || o.Code == oauth.CodeInvalidScope:
@@ -144,6 +149,11 @@ func (a Account) died(o outcome) (Account, next) {
 	a.LastError.Message += "; the spare grant has taken over"
 	a = a.retire(&a.Grant)
 	a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true
+	if rest := a.Grant.Rest; rest.After(o.AnsweredAt) {
+		// It was presented a short while ago, and the server wants it to wait.
+		a.Failure = &Failure{Kind: FailedThrottled, Reason: "the server did not take the spare's refresh token a short while ago", Count: 1, NextAttempt: rest}
+		return a, land
+	}
 	return a, useSpare
 }
 

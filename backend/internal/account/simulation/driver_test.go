@@ -70,6 +70,14 @@ func (d *driver) pace() time.Duration {
 // step does one thing.
 func (d *driver) step() {
 	d.mu.Lock()
+	kicked := d.active
+	kick := d.stream("driver").IntN(8) == 0
+	d.mu.Unlock()
+	if kick {
+		kicked.Tend() // as Vault does every minute
+		d.nap("driver", time.Nanosecond, time.Millisecond)
+	}
+	d.mu.Lock()
 	r := d.stream("driver")
 	name := d.names[r.IntN(len(d.names))]
 	what := r.IntN(100)
@@ -194,6 +202,8 @@ func (d *driver) enrol(name string) {
 	if d.stream("driver").IntN(2) == 0 {
 		c.SpareRefreshToken = oauth.NewSecret(d.server.login(name))
 	}
+	auto := d.stream("driver").IntN(3) == 0
+	c.AutoRefresh = &auto
 	d.enrolled[name] = c
 	p := d.active
 	d.mu.Unlock()

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -78,7 +79,7 @@ func (w *world) answered(p *process, t *token, r oauth.Result) {
 		return
 	case r.Outcome == oauth.Succeeded:
 		t.successor.holders = append(t.successor.holders, p)
-		if r.Tokens.AccessToken.IsSet() {
+		if r.Tokens.AccessToken.IsSet() && !w.isSpare(t) {
 			t.grant.freshOf, t.grant.freshUntil = p, r.SentAt.Add(tokenLifetime/2)
 		}
 		w.received(p, t.successor)
@@ -90,6 +91,14 @@ func (w *world) answered(p *process, t *token, r oauth.Result) {
 		t.restOf, t.refusedAt, t.restUntil = p, time.Now(), time.Now().Add(restAfterRefusal)
 	}
 	t.doubtOf, t.doubts = nil, 0
+}
+
+// isSpare tells whether a token is that of an account's spare: the access token
+// that comes with its exchange is not used.
+func (w *world) isSpare(t *token) bool {
+	var e entry
+	_ = json.Unmarshal(w.storage.entries[account.StoragePrefix+t.grant.account], &e)
+	return e.Spare != nil && e.Spare.RefreshToken == t.text
 }
 
 // received notes that a process was given a refresh token, which it has to save.

@@ -28,7 +28,7 @@ type grantOf struct {
 	lost bool
 	// ended means that the server's owner revoked it.
 	ended bool
-	// freshOf is the process that was given an access token last, and freshUntil
+	// freshOf is, while the grant is the account's and no spare, the process that was given an access token last, and freshUntil
 	// when half of that token's life is over: nobody needs another before.
 	freshOf    *process
 	freshUntil time.Time

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -117,7 +118,9 @@ func (v view) Get(ctx context.Context, key string) (value []byte, err error) {
 func (v view) Put(ctx context.Context, key string, value []byte) error {
 	return v.do(ctx, "put", key, func() {
 		v.world.storage.entries[key] = slices.Clone(value)
-		v.world.saved(value)
+		if strings.HasPrefix(key, account.StoragePrefix) {
+			v.world.saved(value)
+		}
 	})
 }
 
@@ -127,8 +130,10 @@ func (v view) Delete(ctx context.Context, key string) error {
 
 func (v view) List(ctx context.Context, prefix string) (names []string, err error) {
 	err = v.do(ctx, "list", prefix, func() {
-		for key := range v.world.storage.entries {
-			names = append(names, strings.TrimPrefix(key, prefix))
+		for _, key := range slices.Sorted(maps.Keys(v.world.storage.entries)) {
+			if name, below := strings.CutPrefix(key, prefix); below {
+				names = append(names, name)
+			}
 		}
 	})
 	return names, err

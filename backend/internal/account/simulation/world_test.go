@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -15,7 +16,10 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-const exchangeTimeout = 15 * time.Second
+const (
+	exchangeTimeout = 15 * time.Second
+	keepalive       = 40 * time.Minute
+)
 
 // world is one simulated cluster. mu guards all of it; it is never held while
 // simulated time passes.
@@ -80,7 +84,7 @@ func (w *world) startProcess() {
 		Clients:   w.clients,
 		Exchanger: wire{p},
 		Settings: func(context.Context) (account.Settings, error) {
-			return account.Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: exchangeTimeout}, nil
+			return account.Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: exchangeTimeout, KeepaliveInterval: keepalive}, nil
 		},
 		Writable: func() error {
 			w.mu.Lock()
@@ -94,11 +98,23 @@ func (w *world) startProcess() {
 		NewID:   func() string { w.mu.Lock(); defer w.mu.Unlock(); ids++; return fmt.Sprintf("%s/%d", p.id, ids) },
 		Jitter:  func() float64 { w.mu.Lock(); defer w.mu.Unlock(); return w.stream("jitter " + p.id).Float64() },
 		Notify:  func(account.Event) {},
-		Logger:  hclog.NewNullLogger(),
+		Logger:  hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: panics{w}}),
 	})
 	w.processes = append(w.processes, p)
 	w.active = p
 	w.log("%s is active", p.id)
+}
+
+// panics is a log that knows one line only.
+type panics struct{ world *world }
+
+func (p panics) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("panic in an exchange")) {
+		p.world.mu.Lock()
+		defer p.world.mu.Unlock()
+		p.world.violated("%s", line)
+	}
+	return len(line), nil
 }
 
 // stream returns the random numbers of one name: what one goroutine meets does

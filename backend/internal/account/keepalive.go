@@ -1,0 +1,62 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// refreshSpare exchanges the spare's refresh token, by the rules for the grant's:
+// the intent first, one POST, one Put, and a rescue copy where that fails. Readers
+// are not concerned: the grant stays as it is, and the access token that comes
+// with the answer is not used.
+func (m *Manager) refreshSpare(s *slot, name string, f *flight, a *Account, client *Client, timeout time.Duration) error {
+	begun, err := m.announce(name, a.beginSpare, client, timeout)
+	if err != nil {
+		if errors.Is(err, ErrReadOnly) {
+			return ErrReadOnly
+		}
+		// The intent may stand in the storage; memory knows that no POST follows.
+		s.ahead = a
+		s.publish(a)
+		return storageError(name, "announcing an exchange of the spare; its refresh token is untouched", err)
+	}
+	f.begun, f.ofSpare = begun, true
+	jitter := m.Jitter()
+	result, current := m.present(begun.Spare.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+		return m.Exchanger.Refresh(ctx, c, begun.Spare.RefreshToken)
+	})
+	settled := begun.settleSpare(outcome{Result: result, jitter: jitter})
+	err = m.store.put(m.ctx, name, &settled, storageTimeout)
+	m.reportSpare(name, &settled, result)
+	switch {
+	case err == nil:
+		s.ahead = nil
+		s.publish(&settled)
+	case result.Outcome == oauth.Succeeded:
+		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
+	default:
+		s.ahead = &settled
+		s.publish(&settled)
+		m.Logger.Warn("the outcome of an exchange of the spare is kept in memory: saving it failed", "account", name, "error", err)
+	}
+	if result.Outcome == oauth.Succeeded && current {
+		m.secretWorked(a.Client, client)
+	}
+	return nil
+}
+
+func (m *Manager) reportSpare(name string, after *Account, r oauth.Result) {
+	fields := []any{"account", name, "client", after.Client, "outcome", r.Outcome.String()}
+	switch {
+	case r.Outcome == oauth.Succeeded:
+		m.Logger.Info("spare refreshed", fields...)
+	case after.Spare == nil:
+		m.Logger.Warn("spare grant died; enrol another", append(fields, "error", after.LastError.Message)...)
+		m.notify(EventSpareLost, name, after)
+	default:
+		m.Logger.Warn("exchange of the spare failed", append(fields, "reason", r.Reason, "next_attempt", stamp(after.Spare.Rest))...)
+	}
+}

@@ -1,0 +1,388 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// tended lets time pass, with a kick every minute as Vault gives it.
+func (f *fixture) tended(d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		f.Tend()
+		time.Sleep(min(time.Minute, time.Until(end)))
+	}
+}
+
+func auto(c *Change) { yes := true; c.AutoRefresh = &yes }
+
+func TestAutoRefreshKeepsATokenThatNoReadWaitsFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.tended(time.Minute)
+		for range 200 { // two hours
+			if _, ok := f.Cached("acme", f.settings, Ask{}); !ok {
+				t.Fatal("a read would have waited")
+			}
+			f.tended(36 * time.Second)
+		}
+		if n := len(f.server.posts()); n < 12 || n > 20 {
+			t.Errorf("%d exchanges in two hours", n)
+		}
+		f.server.mu.Lock()
+		defer f.server.mu.Unlock()
+		if f.server.most != 1 {
+			t.Errorf("%d exchanges at one time", f.server.most)
+		}
+	})
+}
+
+func TestNothingIsRefreshedThatNobodyAskedFor(t *testing.T) {
+	inBubble(t, func(_ *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.tended(3 * time.Hour)
+		f.wantPosts()
+	})
+}
+
+func TestAutoRefreshGoesOnInANewProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for i := range 1000 {
+			f.enrol(fmt.Sprintf("other-%d", i))
+		}
+		f.enrol("zulu", auto)
+		f.tended(time.Minute)
+		f.Close()
+		f.restart("process-2")
+		gets := f.storage.count("get")
+		f.tended(time.Minute)
+		// It is found among the first, though its name comes last.
+		if n := f.storage.count("get") - gets; n > 230 {
+			t.Errorf("%d accounts were read", n)
+		}
+		time.Sleep(7 * time.Minute)
+		if n := len(f.server.posts()); n != 2 {
+			t.Errorf("%d exchanges", n)
+		}
+	})
+}
+
+func TestAutoRefreshEndsWhereItIsSwitchedOffOrTheAccountIsDeleted(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.enrol("beta", auto)
+		f.tended(time.Minute)
+		off := false
+		if err := f.write("acme", Change{AutoRefresh: &off}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Delete(t.Context(), "beta", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		f.tended(time.Hour)
+		f.wantPosts("rt-0", "rt-0")
+		if marks, err := f.storage.List(t.Context(), AutoPrefix); err != nil || len(filter(marks, "acme", "beta")) > 0 {
+			t.Errorf("%q, %v", marks, err)
+		}
+	})
+}
+
+// filter returns those of names that are in wanted; memory lists all keys.
+func filter(names []string, wanted ...string) (found []string) {
+	for _, name := range names {
+		for _, w := range wanted {
+			if name == w {
+				found = append(found, name)
+			}
+		}
+	}
+	return found
+}
+
+func TestAutoRefreshWaitsAsLongAsAnyReader(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.server.next(rejected(oauth.CodeInvalidClient))
+		f.tended(59 * time.Minute)
+		f.wantPosts("rt-0")
+		f.tended(3 * time.Minute)
+		f.wantPosts("rt-0", "rt-0")
+	})
+}
+
+func TestDeadAccountIsLeftAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.server.next(invalidGrant)
+		f.tended(10 * time.Hour)
+		f.wantPosts("rt-0")
+		o := f.Overview(time.Now(), 10)
+		if len(o.Problems) != 1 || o.Problems[0].Account != "acme" || !strings.Contains(o.Problems[0].Remedy, "authorize/acme") || o.States[StateDead] != 1 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
+func TestStandbyDoesNothing(t *testing.T) {
+	inBubble(t, func(_ *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.readOnly.Store(true)
+		gets := f.storage.count("get")
+		f.tended(time.Hour)
+		f.wantPosts()
+		if n := f.storage.count("get") - gets; n != 0 {
+			f.t.Errorf("%d reads", n)
+		}
+		f.readOnly.Store(false)
+		f.tended(2 * time.Minute)
+		f.wantPosts("rt-0")
+	})
+}
+
+func TestIdleGrantsAndSparesAreKeptAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = 720 * time.Hour
+		f.enrol("acme", withSpare)
+		f.tended(640 * time.Hour)
+		f.wantPosts()
+		f.tended(90 * time.Hour)
+		posts := f.server.posts()
+		if len(posts) != 2 || len(filter(posts, "rt-0", "spare-0")) != 2 {
+			t.Fatalf("presented %q", posts)
+		}
+		a := f.stored("acme")
+		if got := []string{a.Grant.RefreshToken.Reveal(), a.Spare.RefreshToken.Reveal()}; len(filter(got, "rt-1", "rt-2")) != 2 {
+			t.Errorf("the tokens are %q", got)
+		}
+		if a.SpareState() != SpareReady || a.State() != StateReady || a.Spare.Intent != nil {
+			t.Errorf("spare %s, state %s", a.SpareState(), a.State())
+		}
+		f.tended(720 * time.Hour)
+		if n := len(f.server.posts()); n != 4 {
+			t.Errorf("%d exchanges in two months", n)
+		}
+	})
+}
+
+func TestAccountsThatAreReadAreNotKeptAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = 10 * time.Hour
+		f.enrol("acme")
+		for range 24 {
+			f.token("acme")
+			f.tended(time.Hour)
+		}
+		if n := len(f.server.posts()); n != 24 {
+			t.Errorf("%d exchanges for 24 readers", n)
+		}
+	})
+}
+
+func TestSpareThatFailsDoesNotTouchTheGrant(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps []func(context.Context, string) oauth.Result
+		spare SpareState
+		posts int // of the spare, within ten minutes
+		doubt bool
+	}{
+		"rejected":    {[]func(context.Context, string) oauth.Result{invalidGrant}, SpareNone, 1, false},
+		"unreachable": {[]func(context.Context, string) oauth.Result{unreachable}, SpareReady, 2, false},
+		"in doubt":    {[]func(context.Context, string) oauth.Result{noAnswer, noAnswer}, SpareReady, 3, false},
+		"lost":        {[]func(context.Context, string) oauth.Result{noAnswer, invalidGrant}, SpareNone, 2, true},
+		"refused":     {[]func(context.Context, string) oauth.Result{rejected(oauth.CodeInvalidRequest)}, SpareReady, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, f *fixture) {
+				f.settings.KeepaliveInterval = 10 * time.Hour
+				f.enrol("acme", withSpare)
+				f.tended(8 * time.Hour)
+				f.token("acme")
+				f.server.next(c.steps...)
+				f.tended(2*time.Hour + 10*time.Minute)
+				if n := len(f.server.posts()) - 1; n != c.posts {
+					t.Errorf("presented %q", f.server.posts())
+				}
+				a := f.stored("acme")
+				if a.SpareState() != c.spare || a.State() != StateReady || a.Grant.RefreshToken.Reveal() != "rt-1" {
+					t.Errorf("spare %s, state %s, grant %s", a.SpareState(), a.State(), a.Grant.RefreshToken.Reveal())
+				}
+				if c.spare == SpareNone && (a.LastError == nil || strings.Contains(a.LastError.Message, "lost in transit") != c.doubt) {
+					t.Errorf("last error %+v", a.LastError)
+				}
+			})
+		})
+	}
+}
+
+func TestSpareIsRescuedWhereThePutFails(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = time.Hour
+		f.enrol("acme", withSpare)
+		f.tended(50 * time.Minute)
+		f.token("acme")
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" && len(f.server.posts()) > 1 {
+				return fault{err: errDisk}
+			}
+			return fault{}
+		})
+		f.tended(12 * time.Minute)
+		if a := f.account("acme"); !a.Unsaved {
+			t.Fatalf("no rescue copy, presented %q", f.server.posts())
+		}
+		if o := f.Overview(time.Now(), 10); o.Unsaved != 1 {
+			t.Errorf("%+v", o)
+		}
+		f.storage.setFault(nil)
+		f.tended(2 * time.Minute)
+		if got := f.stored("acme").Spare.RefreshToken.Reveal(); got != "rt-2" {
+			t.Errorf("the spare is %s", got)
+		}
+	})
+}
+
+func TestPanicInAnExchangeOfTheSpareLeavesTheGrantAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = time.Hour
+		f.enrol("acme", withSpare)
+		f.tended(50 * time.Minute)
+		f.token("acme")
+		f.server.next(func(context.Context, string) oauth.Result { panic("simulated") })
+		f.tended(12 * time.Minute)
+		if a := f.account("acme"); a.State() != StateReady || a.Spare == nil {
+			t.Errorf("state %s, spare %v", a.State(), a.Spare)
+		}
+	})
+}
+
+func TestSurveyReadsAShareAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for i := range 20_000 {
+			a, _, err := Change{RefreshToken: secret(fmt.Sprint("rt-", i))}.Apply("x", nil, clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.storage.entries[StoragePrefix+fmt.Sprintf("account-%05d", i)] = encode(a)
+		}
+		for minute := 1; minute <= 60; minute++ {
+			before := f.storage.count("get")
+			f.tended(time.Minute)
+			if n := f.storage.count("get") - before; n > 410 {
+				t.Fatalf("%d accounts were read in minute %d", n, minute)
+			}
+		}
+		time.Sleep(time.Second)
+		f.tended(200 * time.Minute)
+		o := f.Overview(time.Now(), 10)
+		if !o.Surveyed || o.Known != 20_000 || o.States[StateNew] != 20_000 {
+			t.Errorf("known %d, surveyed %v, %v", o.Known, o.Surveyed, o.States)
+		}
+		slots := 0
+		f.table.slots.Range(func(any, any) bool { slots++; return true })
+		if slots > 0 {
+			t.Errorf("%d accounts are in memory", slots)
+		}
+	})
+}
+
+func TestStatusFollowsEveryChange(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.AuthorizationLifetime = 100 * 24 * time.Hour
+		f.enrol("acme")
+		f.enrol("beta", withSpare)
+		f.tended(time.Minute)
+		want := func(what string, ok func(Overview) bool) {
+			t.Helper()
+			if o := f.Overview(time.Now().Add(90*24*time.Hour), 10); !ok(o) {
+				t.Errorf("%s: %+v", what, o)
+			}
+		}
+		want("enrolled", func(o Overview) bool {
+			return o.Surveyed && o.States[StateNew] == 2 && o.Spares[SpareReady] == 1 && len(o.Ending) == 0 && len(o.Problems) == 0
+		})
+		f.token("acme")
+		want("read", func(o Overview) bool { return o.States[StateNew] == 1 && o.States[StateReady] == 1 })
+		f.server.next(rejected(oauth.CodeInvalidClient))
+		f.refused("beta", KindClient)
+		want("refused", func(o Overview) bool {
+			return o.States[StateFailing] == 1 && len(o.Problems) == 1 && strings.Contains(o.Problems[0].Remedy, "clients/default")
+		})
+		if _, err := f.Delete(t.Context(), "beta", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		want("deleted", func(o Overview) bool { return o.Known == 1 && len(o.Problems) == 0 })
+		f.tended(11 * 24 * time.Hour)
+		want("old", func(o Overview) bool { return len(o.Ending) == 1 && !o.Ending["acme"].IsZero() })
+	})
+}
+
+func TestAccountsThatOnlyChoresTouchDoNotStayInMemory(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = time.Hour
+		for i := range 20 {
+			f.enrol(fmt.Sprint("account-", i))
+		}
+		f.restart("process-2")
+		f.tended(3 * time.Hour)
+		if n := len(f.server.posts()); n < 40 {
+			t.Errorf("%d exchanges", n)
+		}
+		time.Sleep(time.Minute)
+		f.Tend()
+		synctest.Wait()
+		f.Tend()
+		synctest.Wait()
+		cached := 0
+		f.table.slots.Range(func(_, s any) bool {
+			if s.(*slot).cached.Load() != nil {
+				cached++
+			}
+			return true
+		})
+		if cached > 2 {
+			t.Errorf("%d accounts are in memory", cached)
+		}
+	})
+}
+
+// The aim of the engine's scale: ten thousand accounts whose tokens live ten
+// minutes, an hour long, and no read ever waits.
+func TestTenThousandAccountsAreKeptFresh(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	inBubble(t, func(t *testing.T, f *fixture) {
+		const n = 10_000
+		f.log.Reset()
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprintf("account-%05d", i)
+			a, _, err := Change{RefreshToken: secret(fmt.Sprint("rt-of-", i)), AutoRefresh: new(bool)}.Apply("x", nil, clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.AutoRefresh = true
+			f.storage.entries[StoragePrefix+names[i]] = encode(a)
+			f.storage.entries[AutoPrefix+names[i]] = []byte("{}")
+		}
+		f.Tend()
+		time.Sleep(4 * time.Minute) // 10,000 at 50 a second
+		for range 60 {
+			f.Tend()
+			for _, name := range names {
+				if _, ok := f.Cached(name, f.settings, Ask{}); !ok {
+					t.Fatalf("a read of %s would have waited at %s: %+v; %d exchanges", name, time.Now(), f.account(name), len(f.server.posts()))
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		if posts := len(f.server.posts()); posts > 100_000 {
+			t.Errorf("%d exchanges", posts)
+		}
+	})
+}
