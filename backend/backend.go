@@ -92,7 +92,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		},
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathClients(), b.pathAccounts(), b.pathToken(), b.pathRefresh(),
-			b.pathAuthorize(), b.pathCallback(),
+			b.pathAuthorize(), b.pathCallback(), b.pathStatus(),
 		),
 		Clean:        b.clean,
 		Invalidate:   b.invalidate,
@@ -144,6 +144,7 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 // periodic is called by Vault every minute, with a lock held that everything
 // else waits for: it may only start something.
 func (b *backend) periodic(context.Context, *logical.Request) error {
+	b.accounts.Tend()
 	if b.writable() == nil {
 		b.tidying.start(func(ctx context.Context) {
 			removed, err := b.logins.Tidy(ctx)

@@ -13,6 +13,7 @@ const (
 	configVersion = 1
 
 	minExchangeTimeout = time.Second
+	minKeepalive       = time.Minute
 	maxExchangeTimeout = 60 * time.Second // Vault gives up a request after 90 s
 )
 
@@ -21,6 +22,7 @@ type config struct {
 	AllowedHosts          []string
 	MinTTL                time.Duration
 	ExchangeTimeout       time.Duration
+	KeepaliveInterval     time.Duration // 0: idle grants are left alone
 	AuthorizationLifetime time.Duration
 }
 
@@ -30,6 +32,7 @@ type storedConfig struct {
 	AllowedHosts          []string `json:"allowed_hosts"`
 	MinTTL                int64    `json:"min_ttl_seconds"`
 	ExchangeTimeout       int64    `json:"exchange_timeout_seconds"`
+	KeepaliveInterval     *int64   `json:"keepalive_interval_seconds,omitempty"` // nil: the default
 	AuthorizationLifetime int64    `json:"authorization_lifetime_seconds"`
 }
 
@@ -38,6 +41,7 @@ func defaultConfig() *config {
 		AllowedHosts:          []string{"*.pageroonline.com"},
 		MinTTL:                2 * time.Minute,
 		ExchangeTimeout:       15 * time.Second,
+		KeepaliveInterval:     720 * time.Hour,
 		AuthorizationLifetime: 26280 * time.Hour, // three years
 	}
 }
@@ -45,6 +49,9 @@ func defaultConfig() *config {
 func (c *config) validate() error {
 	if c.ExchangeTimeout < minExchangeTimeout || c.ExchangeTimeout > maxExchangeTimeout {
 		return invalid("exchange_timeout must be between %s and %s", minExchangeTimeout, maxExchangeTimeout)
+	}
+	if c.KeepaliveInterval != 0 && c.KeepaliveInterval < minKeepalive {
+		return invalid("keepalive_interval must be 0 (off) or at least %s", minKeepalive)
 	}
 	if len(c.AllowedHosts) == 0 {
 		return invalid("allowed_hosts must not be empty: no client could be used")
@@ -82,7 +89,11 @@ func (b *backend) loadConfig(ctx context.Context) (*config, error) {
 			AllowedHosts:          s.AllowedHosts,
 			MinTTL:                time.Duration(s.MinTTL) * time.Second,
 			ExchangeTimeout:       time.Duration(s.ExchangeTimeout) * time.Second,
+			KeepaliveInterval:     defaultConfig().KeepaliveInterval,
 			AuthorizationLifetime: time.Duration(s.AuthorizationLifetime) * time.Second,
+		}
+		if s.KeepaliveInterval != nil {
+			c.KeepaliveInterval = time.Duration(*s.KeepaliveInterval) * time.Second
 		}
 	}
 	b.config.Store(c)
@@ -94,11 +105,13 @@ func (b *backend) loadConfig(ctx context.Context) (*config, error) {
 
 func (b *backend) saveConfig(ctx context.Context, c *config) error {
 	defer b.dropConfig()
+	keepalive := seconds(c.KeepaliveInterval)
 	return putJSON(ctx, b.storage, configKey, storedConfig{
 		Version:               configVersion,
 		AllowedHosts:          c.AllowedHosts,
 		MinTTL:                seconds(c.MinTTL),
 		ExchangeTimeout:       seconds(c.ExchangeTimeout),
+		KeepaliveInterval:     &keepalive,
 		AuthorizationLifetime: seconds(c.AuthorizationLifetime),
 	})
 }
@@ -124,5 +137,8 @@ func (b *backend) settings(ctx context.Context) (account.Settings, error) {
 }
 
 func (c *config) settings() account.Settings {
-	return account.Settings{MinTTL: c.MinTTL, ExchangeTimeout: c.ExchangeTimeout}
+	return account.Settings{
+		MinTTL: c.MinTTL, ExchangeTimeout: c.ExchangeTimeout,
+		KeepaliveInterval: c.KeepaliveInterval, AuthorizationLifetime: c.AuthorizationLifetime,
+	}
 }

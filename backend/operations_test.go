@@ -55,6 +55,8 @@ var operations = []operationTest{
 	{"token update", logical.UpdateOperation, "token/acme", fields{"min_ttl": "3m"}, 200, tokenUses},
 	{"refresh", logical.UpdateOperation, "refresh/acme", nil, 200, tokenUses},
 
+	{"status", logical.ReadOperation, "status", nil, 200, nil},
+
 	{"authorize", logical.UpdateOperation, "authorize/acme", fields{"ttl": "1h"}, 200, []fault{
 		{verb: get, key: "account/"}, {verb: get, key: "client/"}, {verb: get, key: "config"}, {verb: put, key: "login/"},
 	}},

@@ -102,6 +102,11 @@ func accountFields() map[string]*framework.FieldSchema {
 			Description:  "Every read runs the refresh grant. Concurrent reads share one.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh on read"},
 		},
+		fieldAutoRefresh: {
+			Type:         framework.TypeBool,
+			Description:  "Refresh the access token in the background, shortly before a read would, so that no read waits.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Automatic refresh"},
+		},
 		fieldUsername: {
 			Type: framework.TypeString, Description: "Name of a Pagero user, for the password grant of trusted applications. Write only.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
@@ -133,6 +138,7 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		"spare":                     {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
 		fieldMinTTL:                 {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
 		fieldRefreshOnRead:          {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
+		fieldAutoRefresh:            {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
 		fieldKeepPassword:           {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
 		"refresh_count":             {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
 		"authorized_time":           timeField("When the grant in use was written or logged in."),
@@ -183,6 +189,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		"spare":            string(a.SpareState()),
 		fieldMinTTL:        seconds(a.MinTTL),
 		fieldRefreshOnRead: a.RefreshOnRead,
+		fieldAutoRefresh:   a.AutoRefresh,
 		fieldKeepPassword:  a.Credentials != nil,
 		"refresh_count":    a.RefreshCount,
 	}}
@@ -298,9 +305,11 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 	if d, given := getSeconds(data, fieldMinTTL); given {
 		change.MinTTL = &d
 	}
-	if _, given := data.Raw[fieldRefreshOnRead]; given {
-		onRead := data.Get(fieldRefreshOnRead).(bool)
-		change.RefreshOnRead = &onRead
+	for field, to := range map[string]**bool{fieldRefreshOnRead: &change.RefreshOnRead, fieldAutoRefresh: &change.AutoRefresh} {
+		if _, given := data.Raw[field]; given {
+			value := data.Get(field).(bool)
+			*to = &value
+		}
 	}
 	return change, nil
 }

@@ -50,8 +50,7 @@ func TestAccountWriteRefusesWhatMakesNoSense(t *testing.T) {
 			{fields{"refresh_token": firstToken, "min_ttl": "-1s"}, "min_ttl"},
 			{fields{"refresh_token": firstToken, "min_ttl": "soon"}, "min_ttl"},
 			{fields{"refresh_token": firstToken, "refresh_on_read": "perhaps"}, "refresh_on_read"},
-			// What is to come later is refused until it is there.
-			{fields{"refresh_token": firstToken, "auto_refresh": true}, "auto_refresh"},
+			{fields{"refresh_token": firstToken, "auto_refresh": "perhaps"}, "auto_refresh"},
 			{fields{"refresh_token": firstToken, "access_token": "at-" + canary}, "access_token"},
 			{fields{"refresh_token": firstToken, "state": "ready"}, "state"},
 		}
@@ -219,7 +218,7 @@ func TestAccountSpareTakesOverInTheSameRead(t *testing.T) {
 
 // fieldsOf are the fields that an account's read has in each state.
 var alwaysRead = []string{
-	"keep_password",
+	"auto_refresh", "keep_password",
 	"authorization_expire_time", "authorized_time", "client", "min_ttl", "refresh_count", "refresh_on_read", "spare", "state",
 }
 

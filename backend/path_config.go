@@ -59,6 +59,11 @@ func configFields() map[string]*framework.FieldSchema {
 			Description:  "How long one exchange with the token endpoint may take, between 1s and 60s.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Exchange time-out"},
 		},
+		fieldKeepaliveInterval: {
+			Type: framework.TypeDurationSecond, Default: seconds(d.KeepaliveInterval),
+			Description:  "How long a grant may go unused: before that it is refreshed, because an idle refresh token may expire sooner than the authorization. 0 is off.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep-alive interval"},
+		},
 		fieldAuthorizationLifetime: {
 			Type: framework.TypeDurationSecond, Default: seconds(d.AuthorizationLifetime),
 			Description:  "How long an authorization lasts from its login; 0 is unknown. It only drives warnings.",
@@ -76,6 +81,7 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framewo
 		fieldAllowedHosts:          c.AllowedHosts,
 		fieldMinTTL:                seconds(c.MinTTL),
 		fieldExchangeTimeout:       seconds(c.ExchangeTimeout),
+		fieldKeepaliveInterval:     seconds(c.KeepaliveInterval),
 		fieldAuthorizationLifetime: seconds(c.AuthorizationLifetime),
 	}}, nil
 }
@@ -94,6 +100,7 @@ func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *fra
 	for field, to := range map[string]*time.Duration{
 		fieldMinTTL:                &c.MinTTL,
 		fieldExchangeTimeout:       &c.ExchangeTimeout,
+		fieldKeepaliveInterval:     &c.KeepaliveInterval,
 		fieldAuthorizationLifetime: &c.AuthorizationLifetime,
 	} {
 		if d, given := getSeconds(data, field); given {

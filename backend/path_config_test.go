@@ -12,6 +12,7 @@ import (
 
 var defaultSettings = fields{
 	"allowed_hosts": []string{"*.pageroonline.com"}, "min_ttl": 120, "exchange_timeout": 15, "authorization_lifetime": 26280 * 3600,
+	"keepalive_interval": 720 * 3600,
 }
 
 func TestConfigHasDefaultsWhereNothingWasWritten(t *testing.T) {
@@ -22,7 +23,7 @@ func TestConfigHasDefaultsWhereNothingWasWritten(t *testing.T) {
 		if len(a.data) != len(defaultSettings) {
 			t.Errorf("the settings are %v", a.data)
 		}
-		for _, field := range []string{"min_ttl", "exchange_timeout", "authorization_lifetime"} {
+		for _, field := range []string{"min_ttl", "exchange_timeout", "authorization_lifetime", "keepalive_interval"} {
 			if _, ok := a.data[field].(int64); !ok {
 				t.Errorf("%s is a %T, not whole seconds", field, a.data[field])
 			}
@@ -86,7 +87,9 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 		{"allowed_hosts", "*"},
 		{"allowed_hosts", "bad.example:443"},
 		{"allowed_host", "typo.example"},
-		{"keepalive_interval", "720h"},
+		{"keepalive_interval", "59s"},
+		{"keepalive_interval", "-1h"},
+		{"keepalive_interval", "soon"},
 		{"name", "x"},
 	} {
 		t.Run(fmt.Sprintf("%s=%v", test.field, test.value), func(t *testing.T) {

@@ -1,0 +1,82 @@
+package backend
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+)
+
+// statusLimit is how many accounts each list of the status names at the most.
+const statusLimit = 1000
+
+func (b *backend) pathStatus() []*framework.Path {
+	return []*framework.Path{{
+		Pattern: "status",
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: operation{
+				handler: b.readStatus, verb: "read", suffix: "status",
+				summary: "Read how all accounts are, and which of them need a person.",
+				description: "Comes from memory, whatever the number of accounts. After a start the accounts are surveyed step by step; " +
+					"complete tells whether all have been seen.",
+				responses: ok("How the accounts are.", statusFields()),
+			}.build(),
+		},
+		HelpSynopsis: "How the accounts of this mount are.",
+		HelpDescription: `
+Counts the accounts by state, and names those that need a person, with what
+happened and what to do. After a start of the plugin the accounts are surveyed
+step by step, some hundreds a minute at the least.`,
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
+	}}
+}
+
+func statusFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"version":  {Type: framework.TypeString, Required: true, Description: "Version of the plugin."},
+		"complete": {Type: framework.TypeBool, Required: true, Description: "Whether the survey has seen all accounts."},
+		"accounts": {Type: framework.TypeInt64, Required: true, Description: "Accounts that have been seen."},
+		"states":   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by state."},
+		"spares":   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by spare: none, ready, used."},
+		"unsaved":  {Type: framework.TypeInt64, Required: true, Description: "Rescue copies: refresh tokens that Vault's storage does not hold yet."},
+		"attention": {
+			Type: framework.TypeSlice, Required: true,
+			Description: "Accounts that need a person, each with account, state, since, error and remedy; at most 1000.",
+		},
+		"ending": {
+			Type: framework.TypeMap, Required: true,
+			Description: "When authorizations end that do so within 90 days, by account; at most 1000. RFC 3339, UTC.",
+		},
+	}
+}
+
+func (b *backend) readStatus(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+	// Only the node that may write knows of all that happens.
+	if err := b.writable(); err != nil {
+		return nil, err
+	}
+	o := b.accounts.Overview(now().Add(expiryWarning), statusLimit)
+	states, spares, ending := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, state := range []account.State{account.StateNew, account.StateReady, account.StateFailing, account.StateInDoubt, account.StateDead} {
+		states[string(state)] = o.States[state]
+	}
+	for _, spare := range []account.SpareState{account.SpareNone, account.SpareReady, account.SpareUsed} {
+		spares[string(spare)] = o.Spares[spare]
+	}
+	for name, t := range o.Ending {
+		ending[name] = formatTime(t)
+	}
+	attention := make([]any, 0, len(o.Problems))
+	for p := range slices.Values(o.Problems) {
+		attention = append(attention, map[string]any{
+			"account": p.Account, "state": string(p.State), "since": formatTime(p.Since), "error": p.Error, "remedy": p.Remedy,
+		})
+	}
+	return &logical.Response{Data: map[string]any{
+		"version": Version, "complete": o.Surveyed, "accounts": o.Known, "unsaved": o.Unsaved,
+		"states": states, "spares": spares, "attention": attention, "ending": ending,
+	}}, nil
+}
