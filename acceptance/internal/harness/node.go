@@ -134,18 +134,23 @@ func (n *Node) Seal(ctx context.Context) error {
 	return n.Client().Sys().SealWithContext(ctx)
 }
 
-// Unseal unseals the node and waits until it is active or standby. A node that is still joining
-// the raft cluster is asked again.
+// Unseal unseals the node and waits until it is active or standby. The key is taken once: a node
+// that is still joining the raft cluster unseals itself when it has joined, and one that is given
+// the key again meanwhile starts two elections, which take each other's news of a lost lead.
 func (n *Node) Unseal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	taken := false
 	return Until(ctx, n.Name+" to be unsealed", func(ctx context.Context) (bool, error) {
 		health, err := n.health(ctx)
 		switch {
 		case err != nil:
 			return false, err
 		case !health.Initialized || health.Sealed:
-			_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+			if !taken {
+				_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+				taken = err == nil
+			}
 			return false, err
 		default:
 			return health.active() || health.ready(), nil
