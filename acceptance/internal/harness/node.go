@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -31,6 +32,7 @@ type Node struct {
 	dir     string
 	process *process
 	killed  bool
+	frozen  *frozen // nil: it is not
 }
 
 // nodeConfig is the configuration of a server.
@@ -107,6 +109,9 @@ func (n *Node) Start(ctx context.Context) error {
 
 // Stop ends the process in the orderly way.
 func (n *Node) Stop(ctx context.Context) error {
+	if err := n.Thaw(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return n.process.end(ctx, syscall.SIGTERM)
@@ -115,7 +120,8 @@ func (n *Node) Stop(ctx context.Context) error {
 // Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
 func (n *Node) Kill(ctx context.Context) error {
 	n.killed = true
-	return n.process.end(ctx, syscall.SIGKILL)
+	err := n.process.end(ctx, syscall.SIGKILL)
+	return errors.Join(err, n.Thaw()) // for its plugins
 }
 
 // Restart stops the node, starts it again, unseals it and waits until it is active or standby.
@@ -178,14 +184,14 @@ type healthStatus struct {
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`
 	Version     string `json:"version"`
-	LeaderKnown bool   `json:"-"`
+	Leader      string `json:"-"` // of a standby: the address of the active node, if it knows one
 }
 
 // active says whether the node serves requests itself.
 func (h healthStatus) active() bool { return h.Initialized && !h.Sealed && !h.Standby }
 
 // ready says whether the node is a standby that knows where to forward requests.
-func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.LeaderKnown }
+func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.Leader != "" }
 
 // health asks the node how it is. An error means that it does not answer.
 func (n *Node) health(ctx context.Context) (healthStatus, error) {
@@ -200,7 +206,7 @@ func (n *Node) health(ctx context.Context) (healthStatus, error) {
 		if err := n.get(ctx, "/v1/sys/leader", &leader); err != nil {
 			return health, err
 		}
-		health.LeaderKnown = leader.Address != ""
+		health.Leader = leader.Address
 	}
 	return health, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,8 +16,7 @@ import (
 // process is a server process that ends when its owner does.
 type process struct {
 	cmd      *exec.Cmd
-	watchdog *exec.Cmd
-	stdin    *os.File // of the watchdog; closed by the system when this process dies
+	watchdog *watchdog
 	exited   chan struct{}
 	err      error // of Wait; to be read after exited is closed
 }
@@ -34,7 +34,7 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := p.guard(); err != nil {
+	if p.watchdog, err = startWatchdog(fmt.Sprintf("kill -TERM %d", p.cmd.Process.Pid)); err != nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 		return nil, err
@@ -44,34 +44,6 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 		close(p.exited)
 	}()
 	return p, nil
-}
-
-// guard starts the watchdog: a shell that waits for the end of its standard input, which comes
-// when this process dies however it dies (a test that ran into its time limit runs no clean-up),
-// and ends the server then.
-func (p *process) guard() error {
-	read, write, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer read.Close()
-	script := fmt.Sprintf("cat >/dev/null; kill -TERM %d", p.cmd.Process.Pid)
-	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
-	p.watchdog.Stdin = read
-	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
-	p.stdin = write
-	return p.watchdog.Start()
-}
-
-// dismiss ends the watchdog, before the server's process id can become another process's.
-func (p *process) dismiss() {
-	if p.watchdog == nil {
-		return
-	}
-	_ = syscall.Kill(-p.watchdog.Process.Pid, syscall.SIGKILL) // the shell and its cat
-	_ = p.watchdog.Wait()
-	_ = p.stdin.Close()
-	p.watchdog = nil
 }
 
 // running says whether the process has not ended yet.
@@ -87,7 +59,7 @@ func (p *process) running() bool {
 // end sends the signal and waits for the end of the process. When ctx ends first, it is killed
 // and the error says so.
 func (p *process) end(ctx context.Context, signal os.Signal) error {
-	p.dismiss()
+	p.watchdog.dismiss() // before the process id can become another process's
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
@@ -125,6 +97,21 @@ func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 		}
 	}
 	return found, nil
+}
+
+// Gone waits until none of the processes, which may have been anybody's children, runs any more.
+func Gone(ctx context.Context, processes ...Process) error {
+	for _, p := range processes {
+		program, _, _ := strings.Cut(p.Command, " ")
+		err := Until(ctx, fmt.Sprintf("process %d, %s, to end", p.PID, filepath.Base(program)), func(ctx context.Context) (bool, error) {
+			running, err := findProcesses(ctx, filepath.Dir(program))
+			return !slices.ContainsFunc(running, func(r Process) bool { return r.PID == p.PID }), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
