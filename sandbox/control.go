@@ -101,6 +101,7 @@ type requestJSON struct {
 	Header     http.Header `json:"header"`
 	Body       string      `json:"body"`
 	RemoteAddr string      `json:"remote_addr"`
+	Processed  time.Time   `json:"processed,omitzero"`
 	Done       bool        `json:"done"`
 	Status     int         `json:"status"`
 	Result     string      `json:"result"`
@@ -119,7 +120,7 @@ func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 		list = append(list, requestJSON{
 			Time: q.Time, Endpoint: q.Endpoint, Method: q.Method, Path: q.Path, Query: q.Query,
 			Proto: q.Proto, Header: q.Header, Body: string(q.Body), RemoteAddr: q.RemoteAddr,
-			Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
+			Processed: q.Processed, Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
 		})
 	}
 	writeJSON(w, http.StatusOK, list)

@@ -22,6 +22,10 @@ type Request struct {
 	Body       []byte
 	RemoteAddr string
 
+	// Processed is when the request had been processed: what it has changed, such
+	// as the refresh token that it spent, holds from then on, whether or not the
+	// client hears of it. Zero: not yet, or not at all.
+	Processed time.Time
 	// Done says whether the rest is known. It is when the client has the answer.
 	Done   bool
 	Status int         // 0: no answer was sent
@@ -64,8 +68,8 @@ func newJournal() *journal {
 	return &journal{rings: map[Endpoint]*ring{}, exchanges: map[string]int{}, logins: map[string]int{}}
 }
 
-// add notes that a request has arrived. Of the entry returned, what finish
-// changes may not be read.
+// add notes that a request has arrived. Of the entry returned, what processed
+// and finish change may not be read.
 func (j *journal) add(endpoint Endpoint, r *http.Request, body []byte) *Request {
 	entry := &Request{
 		Time:       time.Now(),
@@ -92,6 +96,13 @@ func (j *journal) add(endpoint Endpoint, r *http.Request, body []byte) *Request 
 	log.requests[log.oldest] = entry
 	log.oldest = (log.oldest + 1) % journalSize
 	return entry
+}
+
+// processed notes that a request has been processed.
+func (j *journal) processed(entry *Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.Processed = time.Now()
 }
 
 // finish notes what became of a request.

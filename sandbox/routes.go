@@ -142,6 +142,7 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 		}
 		a := newAnswer()
 		handle(a, inner, c)
+		s.journal.processed(entry)
 		if fault.at(FaultAfter) {
 			fault.strike(s.closing.Done())
 			if fault.spoils() {
