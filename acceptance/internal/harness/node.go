@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/template"
 	"time"
@@ -29,8 +30,8 @@ type Node struct {
 
 	cluster *Cluster
 	dir     string
-	process *process
-	killed  bool
+	process atomic.Pointer[process]
+	killed  atomic.Bool
 }
 
 // nodeConfig is the configuration of a server.
@@ -80,7 +81,10 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 }
 
 // Running says whether the node's process runs.
-func (n *Node) Running() bool { return n.process != nil && n.process.running() }
+func (n *Node) Running() bool {
+	p := n.process.Load()
+	return p != nil && p.running()
+}
 
 // LogFile returns the path of the server's log, which has its plugins' logs, too.
 func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
@@ -94,11 +98,11 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.process = process
+	n.process.Store(process)
 	return Until(ctx, n.Name+" to answer", func(ctx context.Context) (bool, error) {
 		if !n.Running() {
 			cancel() // waiting is in vain
-			return false, fmt.Errorf("%s ended: %w", n.Name, n.process.err)
+			return false, fmt.Errorf("%s ended: %w", n.Name, process.err)
 		}
 		_, err := n.health(ctx)
 		return err == nil, err
@@ -109,13 +113,26 @@ func (n *Node) Start(ctx context.Context) error {
 func (n *Node) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	return n.process.end(ctx, syscall.SIGTERM)
+	return n.process.Load().end(ctx, syscall.SIGTERM)
+}
+
+// StopGroup is Stop, but the signal goes to the whole process group, the plugins included, as when
+// a service manager ends a group.
+func (n *Node) StopGroup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return n.process.Load().endGroup(ctx, syscall.SIGTERM)
+}
+
+// SignalGroup sends a signal that ends nothing to the server and its plugins.
+func (n *Node) SignalGroup(signal syscall.Signal) error {
+	return n.process.Load().signalGroup(signal)
 }
 
 // Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
 func (n *Node) Kill(ctx context.Context) error {
-	n.killed = true
-	return n.process.end(ctx, syscall.SIGKILL)
+	n.killed.Store(true)
+	return n.process.Load().end(ctx, syscall.SIGKILL)
 }
 
 // Restart stops the node, starts it again, unseals it and waits until it is active or standby.
