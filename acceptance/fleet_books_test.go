@@ -2,7 +2,9 @@ package acceptance
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +26,7 @@ type tally struct {
 	lostUnspared     int // accounts that had none and need a person
 	inTheAir         int // answers with a new refresh token that nobody could have saved
 	kills            int
+	lostBy           map[string]int // how many of these answers each kind of kill has lost, or "a fault"
 }
 
 // String is one line, for logs that are read by programs, too.
@@ -58,7 +61,7 @@ func (f *fleet) check() tally {
 		lost[m] = !f.prove(m)
 	}
 	b := f.books(settled)
-	t := tally{accounts: len(f.members), exchanges: len(b.all), kills: len(f.kills)}
+	t := tally{accounts: len(f.members), exchanges: len(b.all), kills: len(f.kills), lostBy: map[string]int{}}
 	for _, r := range b.all {
 		if r.NextRefreshToken != "" {
 			t.succeeded++
@@ -69,6 +72,9 @@ func (f *fleet) check() tally {
 		b.checkMember(m, lost[m], &t)
 	}
 	f.t.Logf("tally of %s: %s", f.t.Name(), t)
+	for _, what := range slices.Sorted(maps.Keys(t.lostBy)) {
+		f.t.Logf("in the air: %d lost by %s", t.lostBy[what], what)
+	}
 	f.wantNotLogged(b.secrets())
 	return t
 }
@@ -98,6 +104,11 @@ func (f *fleet) prove(m *member) bool {
 	return true
 }
 
+// rejected says whether the client was told that the refresh token is of no use any more.
+func (e exchange) rejected() bool {
+	return e.Result == "invalid_grant" && e.Fault == sandbox.ActionNone && e.Done && !e.Gone
+}
+
 // books takes the server's records. All after the first settled ones are proofs.
 func (f *fleet) books(settled int) *books {
 	b := &books{f: f, of: map[string][]exchange{}}
@@ -115,15 +126,15 @@ func (b *books) inTheAir(r exchange) bool {
 	return r.NextRefreshToken != "" && len(b.of[r.NextRefreshToken]) == 0 && !r.proof
 }
 
-// wasKilled says whether a process was killed that may have had this exchange under way, before the
-// time, which may be zero.
-func (b *books) wasKilled(r exchange, before time.Time) bool {
+// killOf returns the first kill that may have hit this exchange under way, before the time, which may
+// be zero.
+func (b *books) killOf(r exchange, before time.Time) (kill, bool) {
 	for _, k := range b.f.kills {
 		if k.after.After(r.Time.Add(-late)) && (before.IsZero() || k.before.Before(before)) {
-			return true
+			return k, true
 		}
 	}
-	return false
+	return kill{}, false
 }
 
 // checkPresentations asserts of every refresh token that it was presented again only while nobody
@@ -141,7 +152,7 @@ func (b *books) checkPresentations(t *tally) {
 					b.f.t.Errorf("%s: the refresh token %s was presented again at %s although its successor was saved",
 						r.User, sandbox.TokenHash(token)[:8], r.Time.Format(time.StampMilli))
 				}
-				if before.Result == "invalid_grant" && before.Fault == sandbox.ActionNone && !before.Gone && !b.wasKilled(before, r.Time) {
+				if _, killed := b.killOf(before, r.Time); !killed && before.rejected() {
 					b.f.t.Errorf("%s: the refresh token %s was presented again at %s although it had been rejected for good",
 						r.User, sandbox.TokenHash(token)[:8], r.Time.Format(time.StampMilli))
 				}
@@ -163,7 +174,7 @@ func (b *books) checkMember(m *member, lost bool, t *tally) {
 			proofs++
 		case b.inTheAir(r):
 			inTheAir++
-			b.checkLoss(m, r)
+			t.lostBy[b.checkLoss(m, r)]++
 		}
 	}
 	t.inTheAir += inTheAir
@@ -191,8 +202,8 @@ func (b *books) checkMember(m *member, lost bool, t *tally) {
 	}
 }
 
-// checkLoss asserts that nobody could have saved the answer to an exchange.
-func (b *books) checkLoss(m *member, r exchange) {
+// checkLoss asserts that nobody could have saved the answer to an exchange, and says why not.
+func (b *books) checkLoss(m *member, r exchange) string {
 	b.f.t.Helper()
 	f := b.f
 	f.mu.Lock()
@@ -208,8 +219,15 @@ func (b *books) checkLoss(m *member, r exchange) {
 			break
 		}
 	}
-	if r.Told && !b.wasKilled(r, next) {
+	k, killed := b.killOf(r, next)
+	switch {
+	case killed:
+		return "a kill " + k.what
+	case r.Told:
 		f.t.Errorf("%s: the refresh token that was issued at %s is lost although nothing was killed and its answer was not destroyed", m.name, at)
+		return "the plugin"
+	default:
+		return "a destroyed answer"
 	}
 }
 

@@ -43,7 +43,10 @@ type member struct {
 
 // kill is the moment, between two readings of the clock, in which a process was killed that may have
 // had an answer in the air.
-type kill struct{ before, after time.Time }
+type kill struct {
+	what          string
+	before, after time.Time
+}
 
 // newFleet enrols so many accounts at the stage, every other one with a spare. exchangeTimeout is the
 // mount's: an account that was left in doubt by a killed process waits that long and 7 s more.
@@ -159,9 +162,9 @@ func (f *fleet) askWith(client *http.Client, method, path string) (answer, error
 }
 
 // killing notes that a process is killed by the function: from then on an answer may be missing
-// that was in the air. Whoever kills Vault or the plugin says so here.
-func (f *fleet) killing(end func() error) error {
-	k := kill{before: time.Now()}
+// that was in the air. Whoever kills Vault or the plugin says so here, and what it was, for the tally.
+func (f *fleet) killing(what string, end func() error) error {
+	k := kill{what: what, before: time.Now()}
 	err := end()
 	k.after = time.Now()
 	f.mu.Lock()
