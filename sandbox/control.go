@@ -106,6 +106,12 @@ type requestJSON struct {
 	Status     int         `json:"status"`
 	Result     string      `json:"result"`
 	Fault      FaultAction `json:"fault,omitempty"`
+	User       string      `json:"user,omitempty"`
+	Refresh    string      `json:"refresh_token,omitempty"`      // presented
+	Next       string      `json:"next_refresh_token,omitempty"` // issued
+	Access     string      `json:"access_token,omitempty"`       // issued
+	Gone       bool        `json:"gone,omitempty"`
+	Told       bool        `json:"told,omitempty"` // whether the next refresh token was in the answer
 }
 
 // handleRequests answers the recorded requests to the endpoint that the query
@@ -121,6 +127,7 @@ func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 			Time: q.Time, Endpoint: q.Endpoint, Method: q.Method, Path: q.Path, Query: q.Query,
 			Proto: q.Proto, Header: q.Header, Body: string(q.Body), RemoteAddr: q.RemoteAddr,
 			Processed: q.Processed, Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
+			User: q.User, Refresh: q.RefreshToken, Next: q.NextRefreshToken, Access: q.AccessToken, Gone: q.Gone, Told: q.Told,
 		})
 	}
 	writeJSON(w, http.StatusOK, list)

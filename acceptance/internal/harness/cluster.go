@@ -20,7 +20,7 @@ type Options struct {
 }
 
 // Cluster is a running Vault of one or more nodes. Its methods may be called by several goroutines
-// at once, save those that start and stop nodes.
+// at once, save those that start and stop nodes: of these one at a time, for each node.
 type Cluster struct {
 	Dir       string // everything is below it
 	PluginDir string
@@ -177,7 +177,7 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	err := Until(ctx, "an active node", func(ctx context.Context) (bool, error) {
 		var errs []error
 		for _, node := range c.Nodes {
-			if !node.Running() || node.frozen != nil {
+			if !node.Running() || node.frozen.Load() {
 				continue
 			}
 			health, err := node.health(ctx)
@@ -200,7 +200,7 @@ func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 		active = nil
 		leader := ""
 		for _, node := range c.Nodes {
-			if !node.Running() || node.frozen != nil {
+			if !node.Running() || node.frozen.Load() {
 				continue
 			}
 			health, err := node.health(ctx)
@@ -253,7 +253,7 @@ func (c *Cluster) stop() error {
 // killedVault says whether a node was killed, and so could not end its plugins.
 func (c *Cluster) killedVault() bool {
 	for _, node := range c.Nodes {
-		if node.killed {
+		if node.killed.Load() {
 			return true
 		}
 	}

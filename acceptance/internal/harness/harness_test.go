@@ -84,7 +84,7 @@ func TestAnActiveNodeThatIsGoneIsReplacedByAnother(t *testing.T) {
 		return first
 	}
 	replaced("stepped down", func(n *harness.Node) error { return n.StepDown(ctx) })
-	frozen := replaced("was frozen", func(n *harness.Node) error { return n.Freeze(ctx, "bareplugin") })
+	frozen := replaced("was frozen", func(n *harness.Node) error { return n.Freeze() })
 	must(t, frozen.Thaw())
 	_, err := cluster.Agreed(ctx)
 	must(t, err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/template"
 	"time"
@@ -30,9 +31,9 @@ type Node struct {
 
 	cluster *Cluster
 	dir     string
-	process *process
-	killed  bool
-	frozen  *frozen // nil: it is not
+	process atomic.Pointer[process]
+	killed  atomic.Bool
+	frozen  atomic.Bool
 }
 
 // nodeConfig is the configuration of a server.
@@ -82,7 +83,10 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 }
 
 // Running says whether the node's process runs.
-func (n *Node) Running() bool { return n.process != nil && n.process.running() }
+func (n *Node) Running() bool {
+	p := n.process.Load()
+	return p != nil && p.running()
+}
 
 // LogFile returns the path of the server's log, which has its plugins' logs, too.
 func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
@@ -96,11 +100,11 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.process = process
+	n.process.Store(process)
 	return Until(ctx, n.Name+" to answer", func(ctx context.Context) (bool, error) {
 		if !n.Running() {
 			cancel() // waiting is in vain
-			return false, fmt.Errorf("%s ended: %w", n.Name, n.process.err)
+			return false, fmt.Errorf("%s ended: %w", n.Name, process.err)
 		}
 		_, err := n.health(ctx)
 		return err == nil, err
@@ -114,14 +118,47 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	return n.process.end(ctx, syscall.SIGTERM)
+	return n.process.Load().end(ctx, syscall.SIGTERM)
+}
+
+// StopGroup is Stop, but the signal goes to the whole process group, the plugins included, as when
+// a service manager ends a group.
+func (n *Node) StopGroup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return n.process.Load().endGroup(ctx, syscall.SIGTERM)
+}
+
+// SignalGroup sends a signal that ends nothing to the server and its plugins.
+func (n *Node) SignalGroup(signal syscall.Signal) error {
+	return n.process.Load().signalGroup(signal)
 }
 
 // Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
 func (n *Node) Kill(ctx context.Context) error {
-	n.killed = true
-	err := n.process.end(ctx, syscall.SIGKILL)
+	n.killed.Store(true)
+	err := n.process.Load().end(ctx, syscall.SIGKILL)
 	return errors.Join(err, n.Thaw()) // for its plugins
+}
+
+// Freeze stops the server and its plugins with SIGSTOP, as a machine that hangs or a partition would:
+// its connections stay open and nothing comes over them. Requests to it need a timeout of their own.
+// Thaw ends it.
+func (n *Node) Freeze() error {
+	n.frozen.Store(true)
+	return n.process.Load().signalGroup(syscall.SIGSTOP)
+}
+
+// Thaw lets a frozen node go on; another is left alone.
+func (n *Node) Thaw() error {
+	if !n.frozen.CompareAndSwap(true, false) {
+		return nil
+	}
+	err := n.process.Load().signalGroup(syscall.SIGCONT)
+	if errors.Is(err, syscall.ESRCH) { // it has ended
+		return nil
+	}
+	return err
 }
 
 // Restart stops the node, starts it again, unseals it and waits until it is active or standby.

@@ -72,7 +72,7 @@ func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, err
 	}
 	var found []Process
 	for _, p := range all {
-		if p.Parent == n.process.cmd.Process.Pid && strings.HasSuffix(p.Command, "/"+name) {
+		if p.Parent == n.process.Load().cmd.Process.Pid && strings.HasSuffix(p.Command, "/"+name) {
 			found = append(found, p)
 		}
 	}

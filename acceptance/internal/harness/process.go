@@ -13,10 +13,12 @@ import (
 	"time"
 )
 
-// process is a server process that ends when its owner does.
+// process is a server process that ends when its owner does. It leads a process group of its own,
+// which its children are in, too: a signal can be sent to all of them and to nobody else.
 type process struct {
 	cmd      *exec.Cmd
-	watchdog *watchdog
+	watchdog *exec.Cmd
+	stdin    *os.File // of the watchdog; closed by the system when this process dies
 	exited   chan struct{}
 	err      error // of Wait; to be read after exited is closed
 }
@@ -31,10 +33,11 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 	// Deliberately without a context: a server is ended by stop and kill, in their order.
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})} //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, env
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	if p.watchdog, err = startWatchdog(fmt.Sprintf("kill -TERM %d", p.cmd.Process.Pid)); err != nil {
+	if err := p.guard(); err != nil {
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 		return nil, err
@@ -44,6 +47,34 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// guard starts the watchdog: a shell that waits for the end of its standard input, which comes
+// when this process dies however it dies (a test that ran into its time limit runs no clean-up, and
+// Ctrl-C does not reach another process group), and ends the server then, also where it is frozen.
+func (p *process) guard() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	script := fmt.Sprintf("cat >/dev/null; kill -TERM %[1]d; kill -s CONT -- -%[1]d", p.cmd.Process.Pid)
+	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
+	p.watchdog.Stdin = read
+	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	p.stdin = write
+	return p.watchdog.Start()
+}
+
+// dismiss ends the watchdog, before the server's process id can become another process's.
+func (p *process) dismiss() {
+	if p.watchdog == nil {
+		return
+	}
+	_ = syscall.Kill(-p.watchdog.Process.Pid, syscall.SIGKILL) // the shell and its cat
+	_ = p.watchdog.Wait()
+	_ = p.stdin.Close()
+	p.watchdog = nil
 }
 
 // running says whether the process has not ended yet.
@@ -59,10 +90,30 @@ func (p *process) running() bool {
 // end sends the signal and waits for the end of the process. When ctx ends first, it is killed
 // and the error says so.
 func (p *process) end(ctx context.Context, signal os.Signal) error {
-	p.watchdog.dismiss() // before the process id can become another process's
+	p.dismiss()
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
+	return p.wait(ctx, signal)
+}
+
+// endGroup is end with the signal sent to the whole process group, as a terminal and some service
+// managers do.
+func (p *process) endGroup(ctx context.Context, signal syscall.Signal) error {
+	p.dismiss()
+	if err := p.signalGroup(signal); err != nil {
+		return err
+	}
+	return p.wait(ctx, signal)
+}
+
+// signalGroup sends a signal to the process and its children.
+func (p *process) signalGroup(signal syscall.Signal) error {
+	return syscall.Kill(-p.cmd.Process.Pid, signal)
+}
+
+// wait waits for the end of the process. When ctx ends first, it is killed and the error says so.
+func (p *process) wait(ctx context.Context, signal os.Signal) error {
 	select {
 	case <-p.exited:
 		return nil
@@ -99,7 +150,7 @@ func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 	return found, nil
 }
 
-// Gone waits until none of the processes, which may have been anybody's children, runs any more.
+// Gone waits until none of the processes runs any more, whosever children they have become.
 func Gone(ctx context.Context, processes ...Process) error {
 	for _, p := range processes {
 		program, _, _ := strings.Cut(p.Command, " ")
@@ -139,4 +190,7 @@ func killLeftovers(ctx context.Context, dir string) (int, error) {
 }
 
 // Kill ends the process with SIGKILL, as a crash would.
-func (p Process) Kill() error { return syscall.Kill(p.PID, syscall.SIGKILL) }
+func (p Process) Kill() error { return p.Signal(syscall.SIGKILL) }
+
+// Signal sends the process a signal.
+func (p Process) Signal(signal syscall.Signal) error { return syscall.Kill(p.PID, signal) }
