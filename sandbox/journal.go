@@ -42,6 +42,9 @@ type Request struct {
 	NextRefreshToken string
 	// Gone says that the client closed the connection before it had an answer.
 	Gone bool
+	// Ended is when the client had gone, or else when its answer was sent or the
+	// connection broken off. Zero: the client still waits.
+	Ended time.Time
 	// Told says that NextRefreshToken was in the answer, whole, and that the
 	// client was still connected when it was sent. Whether the client has read
 	// it, nobody here can know.
@@ -84,7 +87,7 @@ func newJournal() *journal {
 }
 
 // add notes that a request has arrived. Of the entry returned, what process,
-// leave and finish change may not be read.
+// leave, finish and end change may not be read.
 func (j *journal) add(c *call, r *http.Request, body []byte) *Request {
 	endpoint := c.endpoint
 	entry := &Request{
@@ -130,6 +133,22 @@ func (j *journal) leave(entry *Request) {
 	defer j.mu.Unlock()
 	if !entry.Done {
 		entry.Gone = true
+	}
+	entry.end()
+}
+
+// end notes that the client waits no longer.
+func (j *journal) end(entry *Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.end()
+}
+
+// end sets when the client waited no longer, unless that is known; the caller holds
+// journal.mu.
+func (r *Request) end() {
+	if r.Ended.IsZero() {
+		r.Ended = time.Now()
 	}
 }
 
