@@ -149,6 +149,9 @@ func (n *Node) Freeze() error {
 	return n.process.Load().signalGroup(syscall.SIGSTOP)
 }
 
+// Frozen says whether the node was frozen and not thawed.
+func (n *Node) Frozen() bool { return n.frozen.Load() }
+
 // Thaw lets a frozen node go on; another is left alone.
 func (n *Node) Thaw() error {
 	if !n.frozen.CompareAndSwap(true, false) {
