@@ -126,15 +126,19 @@ func (b *books) inTheAir(r exchange) bool {
 	return r.NextRefreshToken != "" && len(b.of[r.NextRefreshToken]) == 0 && !r.proof
 }
 
-// killOf returns the first kill that may have hit this exchange under way, before the time, which may
-// be zero.
-func (b *books) killOf(r exchange, before time.Time) (kill, bool) {
-	for _, k := range b.f.kills {
-		if k.after.After(r.Time.Add(-late)) && (before.IsZero() || k.before.Before(before)) {
-			return k, true
+// killOf returns the kill that may have hit this exchange under way: the first one after it came, or
+// else the last one shortly before. It was before the next exchange at the given time, zero for none.
+func (b *books) killOf(r exchange, next time.Time) (k kill, found bool) {
+	for _, each := range b.f.kills {
+		if each.after.Before(r.Time.Add(-late)) || !next.IsZero() && each.before.After(next) {
+			continue
+		}
+		k, found = each, true
+		if each.after.After(r.Time) {
+			break
 		}
 	}
-	return kill{}, false
+	return k, found
 }
 
 // checkPresentations asserts of every refresh token that it was presented again only while nobody

@@ -14,9 +14,6 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// crowd is how many members of a fleet are looked after at once.
-const crowd = 8
-
 // fleet is a stage with many accounts, for tests in which processes are killed and answers
 // destroyed. It keeps the books: what the server has consumed and issued is in the sandbox's
 // journal, what readers got and when processes were killed is noted here; check holds them against
@@ -25,6 +22,7 @@ const crowd = 8
 type fleet struct {
 	*stage
 	members []*member
+	crowd   int          // how many members are looked after at once
 	turn    atomic.Int64 // the node that is asked next
 
 	mu    sync.Mutex
@@ -52,7 +50,7 @@ type kill struct {
 // mount's: an account that was left in doubt by a killed process waits that long and 7 s more.
 func newFleet(s *stage, accounts int, exchangeTimeout time.Duration) *fleet {
 	s.t.Helper()
-	f := &fleet{stage: s, got: map[string]bool{}}
+	f := &fleet{stage: s, crowd: 8, got: map[string]bool{}}
 	f.write("config", fields{"exchange_timeout": exchangeTimeout.String()})
 	f.write("clients/default", f.client())
 	for i := range accounts {
@@ -107,7 +105,7 @@ func (f *fleet) each(list []*member, do func(*member) error) error {
 		group sync.WaitGroup
 		next  atomic.Int64
 	)
-	for range min(crowd, len(list)) {
+	for range min(f.crowd, len(list)) {
 		group.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(list); i = int(next.Add(1)) - 1 {
 				if err := do(list[i]); err != nil {

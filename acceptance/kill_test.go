@@ -70,7 +70,7 @@ func TestAPluginThatIsKilledLosesNothingButWhatIsInTheAir(t *testing.T) {
 // are enrolled for that.
 func (f *fleet) usualDurationOf(size int) time.Duration {
 	f.t.Helper()
-	others := &fleet{stage: f.stage, got: map[string]bool{}}
+	others := &fleet{stage: f.stage, crowd: size, got: map[string]bool{}}
 	for i := range size {
 		others.members = append(others.members, &member{name: fmt.Sprintf("usual%d", i)})
 	}
