@@ -26,14 +26,18 @@ type tally struct {
 	lostUnspared     int // accounts that had none and need a person
 	inTheAir         int // answers with a new refresh token that nobody could have saved
 	kills            int
+	takeovers        int            // presentations of a token that another process had under way when it was killed
+	sparesUsed       int            // spares that took over
+	revived          int            // accounts without a spare that were lost and enrolled again
 	lostBy           map[string]int // how many of these answers each kind of kill has lost, or "a fault"
 }
 
 // String is one line, for logs that are read by programs, too.
 func (t tally) String() string {
 	return fmt.Sprintf("accounts=%d spared=%d exchanges=%d succeeded=%d most_presentations=%d replays=%d "+
-		"lost_spared=%d lost_unspared=%d in_the_air=%d kills=%d", t.accounts, t.spared, t.exchanges, t.succeeded,
-		t.most, t.replays, t.lostSpared, t.lostUnspared, t.inTheAir, t.kills)
+		"lost_spared=%d lost_unspared=%d in_the_air=%d kills=%d takeovers=%d spares_used=%d revived=%d",
+		t.accounts, t.spared, t.exchanges, t.succeeded, t.most, t.replays, t.lostSpared, t.lostUnspared, t.inTheAir, t.kills,
+		t.takeovers, t.sparesUsed, t.revived)
 }
 
 // books are the server's records of the exchanges of a fleet, in the order in which they came.
@@ -68,6 +72,9 @@ func (f *fleet) check() tally {
 		}
 	}
 	b.checkPresentations(&t)
+	b.checkTakeovers(&t)
+	b.checkGrants()
+	b.checkReaders()
 	for _, m := range f.members {
 		b.checkMember(m, lost[m], &t)
 	}
@@ -130,7 +137,17 @@ func (b *books) inTheAir(r exchange) bool {
 // else the last one shortly before. It was before the next exchange at the given time, zero for none.
 func (b *books) killOf(r exchange, next time.Time) (k kill, found bool) {
 	for _, each := range b.f.kills {
-		if each.after.Before(r.Time.Add(-late)) || !next.IsZero() && each.before.After(next) {
+		until := each.over
+		if until.IsZero() {
+			until = each.after.Add(late)
+		}
+		if until.Before(r.Time) || !next.IsZero() && each.before.After(next) {
+			continue
+		}
+		if each.orderly {
+			if each.before.After(r.Time) { // the kills after it hit other processes
+				break
+			}
 			continue
 		}
 		k, found = each, true
@@ -188,6 +205,11 @@ func (b *books) checkMember(m *member, lost bool, t *tally) {
 	about, err := b.f.ask(http.MethodGet, "accounts/"+m.name)
 	must(b.f.t, err)
 	spare := about.text("spare")
+	t.sparesUsed += m.respared
+	if spare == "used" {
+		t.sparesUsed++
+	}
+	t.revived += m.revived
 	switch {
 	case m.spared:
 		t.spared++
@@ -213,7 +235,7 @@ func (b *books) checkLoss(m *member, r exchange) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := r.Time.Format(time.StampMilli)
-	if f.got[r.AccessToken] {
+	if _, seen := f.got[r.AccessToken]; seen {
 		f.t.Errorf("%s: the refresh token that was issued at %s is lost although a reader got the access token beside it", m.name, at)
 	}
 	var next time.Time

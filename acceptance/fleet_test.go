@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,32 +26,49 @@ type fleet struct {
 	crowd   int          // how many members are looked after at once
 	turn    atomic.Int64 // the node that is asked next
 
-	mu    sync.Mutex
-	got   map[string]bool // access tokens that readers got
-	kills []kill
+	timeout time.Duration // the mount's exchange_timeout
+
+	mu     sync.Mutex
+	got    map[string]sighting  // access tokens that readers got
+	logins map[string]time.Time // when the refresh tokens that were enrolled were issued
+	kills  []kill               // in their order
 }
 
 // member is an account of a fleet. Its user at the authorization server has the same name, so that
 // faults can be ordered for one member.
 type member struct {
-	name    string
-	spared  bool     // it is to have a spare at any time
-	tokens  []string // the refresh tokens that were enrolled, spares included
-	current string   // the newest of the spares
+	name     string
+	spared   bool     // it is to have a spare at any time
+	tokens   []string // the refresh tokens that were enrolled, spares included
+	current  string   // the newest of the spares
+	respared int      // how often its spare was replaced
+	revived  int      // how often it was enrolled again because it was dead
 }
 
-// kill is the moment, between two readings of the clock, in which a process was killed that may have
-// had an answer in the air.
+// sighting is what readers saw of an access token.
+type sighting struct {
+	account string    // whose token they asked for
+	asked   time.Time // when the last of them asked
+}
+
+// kill is the moment, between two readings of the clock, in which a process ended that may have had an
+// answer in the air.
 type kill struct {
 	what          string
 	before, after time.Time
+	began         time.Time // no exchange that was under way had begun before; zero: not known
+	over          time.Time // when another process had taken over; zero: not known
+	orderly       bool      // the process had the time to save what it got: it explains no loss
 }
 
 // newFleet enrols so many accounts at the stage, every other one with a spare. exchangeTimeout is the
 // mount's: an account that was left in doubt by a killed process waits that long and 7 s more.
 func newFleet(s *stage, accounts int, exchangeTimeout time.Duration) *fleet {
 	s.t.Helper()
-	f := &fleet{stage: s, crowd: 8, got: map[string]bool{}}
+	f := &fleet{
+		stage: s, crowd: 8, timeout: exchangeTimeout,
+		got: map[string]sighting{}, logins: map[string]time.Time{},
+	}
 	f.write("config", fields{"exchange_timeout": exchangeTimeout.String()})
 	f.write("clients/default", f.client())
 	for i := range accounts {
@@ -65,24 +83,42 @@ func (f *fleet) enlist(m *member) error {
 	if err := f.sandbox.AddUser(sandbox.User{Username: m.name, Password: m.name + "-password"}); err != nil {
 		return err
 	}
-	token, err := f.sandbox.Login(f.ctx, sandbox.DefaultClientID, m.name)
-	if err != nil {
-		return err
-	}
-	m.tokens = append(m.tokens, token)
-	if err := f.tell("accounts/"+m.name, fields{"refresh_token": token}); err != nil || !m.spared {
+	if err := f.giveGrant(m); err != nil || !m.spared {
 		return err
 	}
 	return f.giveSpare(m)
 }
 
-// giveSpare enrols a spare from a new login of the member's user.
-func (f *fleet) giveSpare(m *member) error {
+// logIn returns the first refresh token of a new login of the member's user.
+func (f *fleet) logIn(m *member) (string, error) {
+	now := time.Now()
 	token, err := f.sandbox.Login(f.ctx, sandbox.DefaultClientID, m.name)
+	if err != nil {
+		return "", err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m.tokens = append(m.tokens, token)
+	f.logins[token] = now
+	return token, nil
+}
+
+// giveGrant enrols the member with a new login of its user.
+func (f *fleet) giveGrant(m *member) error {
+	token, err := f.logIn(m)
 	if err != nil {
 		return err
 	}
-	m.tokens, m.current = append(m.tokens, token), token
+	return f.tell("accounts/"+m.name, fields{"refresh_token": token})
+}
+
+// giveSpare enrols a spare from a new login of the member's user.
+func (f *fleet) giveSpare(m *member) error {
+	token, err := f.logIn(m)
+	if err != nil {
+		return err
+	}
+	m.current = token
 	return f.tell("accounts/"+m.name, fields{"spare_refresh_token": token})
 }
 
@@ -94,6 +130,7 @@ func (f *fleet) replenish() {
 		if err != nil || !m.spared || about.Data["spare"] != "used" {
 			return err
 		}
+		m.respared++
 		return f.giveSpare(m)
 	}))
 }
@@ -150,25 +187,49 @@ func (f *fleet) ask(method, path string) (answer, error) {
 
 // askWith is ask with another HTTP client.
 func (f *fleet) askWith(client *http.Client, method, path string) (answer, error) {
+	asked := time.Now()
 	a, err := f.somewhere().try(client, method, path, nil)
 	if token, ok := a.Data["access_token"].(string); ok && err == nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.got[token] = true
+		f.saw(token, sighting{account: strings.TrimPrefix(path, "token/"), asked: asked})
 	}
 	return a, err
+}
+
+// saw notes what a reader saw. No token may be shown to readers of two accounts.
+func (f *fleet) saw(token string, s sighting) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := f.got[token]
+	if known.account != "" && known.account != s.account {
+		f.t.Errorf("readers of %s and of %s got one token", known.account, s.account)
+	}
+	if known.asked.Before(s.asked) {
+		f.got[token] = s
+	}
 }
 
 // killing notes that a process is killed by the function: from then on an answer may be missing
 // that was in the air. Whoever kills Vault or the plugin says so here, and what it was, for the tally.
 func (f *fleet) killing(what string, end func() error) error {
-	k := kill{what: what, before: time.Now()}
+	return f.ending(kill{what: what}, end)
+}
+
+// ending is killing for those who know more of the kill.
+func (f *fleet) ending(k kill, end func() error) error {
+	k.before = time.Now()
 	err := end()
 	k.after = time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.kills = append(f.kills, k)
 	return err
+}
+
+// takenOver notes that another process has taken over from the one that ended last.
+func (f *fleet) takenOver() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kills[len(f.kills)-1].over = time.Now()
 }
 
 // settle waits until every account is ready, with an access token that the API accepts, or says that

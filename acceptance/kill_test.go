@@ -52,7 +52,7 @@ func TestAPluginThatIsKilledLosesNothingButWhatIsInTheAir(t *testing.T) {
 	for round := range rounds {
 		for i := range groups {
 			way := ways[(round*groups+i)%len(ways)]
-			struck := f.killDuring(f.alive(f.members[i*size:(i+1)*size]), way, random)
+			struck := f.killDuring(f.alive(f.members[i*size:(i+1)*size]), way, random, f.plugin().Kill)
 			if way.spends {
 				mustLose += struck
 			}
@@ -70,7 +70,7 @@ func TestAPluginThatIsKilledLosesNothingButWhatIsInTheAir(t *testing.T) {
 // are enrolled for that.
 func (f *fleet) usualDurationOf(size int) time.Duration {
 	f.t.Helper()
-	others := &fleet{stage: f.stage, crowd: size, got: map[string]bool{}}
+	others := &fleet{stage: f.stage, crowd: size, got: map[string]sighting{}, logins: map[string]time.Time{}}
 	for i := range size {
 		others.members = append(others.members, &member{name: fmt.Sprintf("usual%d", i)})
 	}
@@ -89,11 +89,10 @@ func (f *fleet) alive(members []*member) []*member {
 	return alive
 }
 
-// killDuring kills the plugin in the moment of an exchange of each of the members, and returns for
-// how many the moment came for sure. Vault starts the plugin again at the next request.
-func (f *fleet) killDuring(members []*member, way moment, random random) int {
+// killDuring has end kill a process in the moment of an exchange of each of the members, and returns
+// for how many the moment came for sure.
+func (f *fleet) killDuring(members []*member, way moment, random random, end func() error) int {
 	f.t.Helper()
-	plugin := f.plugin()
 	ordered := way.fault.Action != sandbox.ActionNone || way.fault.Delay > 0
 	var faults []*sandbox.FaultHandle
 	for _, m := range members {
@@ -106,6 +105,7 @@ func (f *fleet) killDuring(members []*member, way moment, random random) int {
 		}
 	}
 	var readers sync.WaitGroup
+	k := kill{what: way.name, began: time.Now()}
 	for _, m := range members {
 		readers.Go(func() { f.exchange(m) })
 	}
@@ -115,7 +115,7 @@ func (f *fleet) killDuring(members []*member, way moment, random random) int {
 	if way.after > 0 {
 		<-time.After(random.upTo(way.after))
 	}
-	must(f.t, f.killing(way.name, plugin.Kill))
+	must(f.t, f.ending(k, end))
 	for _, handle := range faults {
 		handle.Clear()
 	}

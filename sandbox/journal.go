@@ -22,6 +22,10 @@ type Request struct {
 	Body       []byte
 	RemoteAddr string
 
+	// Processed is when the request had been processed: what it has changed, such
+	// as the refresh token that it spent, holds from then on, whether or not the
+	// client hears of it. Zero: not yet, or not at all.
+	Processed time.Time
 	// Done says whether the rest is known. It is when the client has the answer.
 	Done   bool
 	Status int         // 0: no answer was sent
@@ -38,6 +42,9 @@ type Request struct {
 	NextRefreshToken string
 	// Gone says that the client closed the connection before it had an answer.
 	Gone bool
+	// Ended is when the client had gone, or else when its answer was sent or the
+	// connection broken off. Zero: the client still waits.
+	Ended time.Time
 	// Told says that NextRefreshToken was in the answer, whole, and that the
 	// client was still connected when it was sent. Whether the client has read
 	// it, nobody here can know.
@@ -79,8 +86,8 @@ func newJournal() *journal {
 	return &journal{rings: map[Endpoint]*ring{}, exchanges: map[string]int{}, logins: map[string]int{}}
 }
 
-// add notes that a request has arrived. Of the entry returned, what finish
-// changes may not be read.
+// add notes that a request has arrived. Of the entry returned, what process,
+// leave, finish and end change may not be read.
 func (j *journal) add(c *call, r *http.Request, body []byte) *Request {
 	endpoint := c.endpoint
 	entry := &Request{
@@ -112,10 +119,11 @@ func (j *journal) add(c *call, r *http.Request, body []byte) *Request {
 	return entry
 }
 
-// process notes what a request was given.
+// process notes that a request has been processed, and what it was given.
 func (j *journal) process(entry *Request, c *call) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	entry.Processed = time.Now()
 	entry.User, entry.AccessToken, entry.NextRefreshToken = c.username, c.accessToken, c.refreshToken
 }
 
@@ -125,6 +133,22 @@ func (j *journal) leave(entry *Request) {
 	defer j.mu.Unlock()
 	if !entry.Done {
 		entry.Gone = true
+	}
+	entry.end()
+}
+
+// end notes that the client waits no longer.
+func (j *journal) end(entry *Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.end()
+}
+
+// end sets when the client waited no longer, unless that is known; the caller holds
+// journal.mu.
+func (r *Request) end() {
+	if r.Ended.IsZero() {
+		r.Ended = time.Now()
 	}
 }
 

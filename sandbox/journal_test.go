@@ -53,15 +53,50 @@ func TestAClientThatHasGoneIsNotTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := srv.Requests()
-	if len(held) != 1 || held[0].Done || held[0].NextRefreshToken == "" {
+	if len(held) != 1 || held[0].Done || held[0].NextRefreshToken == "" || !held[0].Ended.IsZero() {
 		t.Errorf("while the answer is held back, the record is %+v", held)
 	}
 	cancel()
 	<-got
 	waitFor(t, "the server to hear of it", func() bool { return srv.Requests()[0].Gone })
+	cleared := time.Now()
 	fault.Clear()
 	waitFor(t, "the end of the request", func() bool { return srv.Requests()[0].Done })
+	if ended := srv.Requests()[0].Ended; ended.IsZero() || ended.After(cleared) {
+		t.Errorf("the client went before %s, and waited until %s", cleared, ended)
+	}
 	wantRecord(t, srv, token, true, false)
+}
+
+func TestTheJournalTellsHowLongAClientWaited(t *testing.T) {
+	for _, action := range []sandbox.FaultAction{sandbox.ActionNone, sandbox.ActionDrop, sandbox.ActionHang} {
+		t.Run(string(action), func(t *testing.T) {
+			srv := start(t, sandbox.Config{Faults: true})
+			fault := setFault(t, srv, sandbox.Fault{Action: action})
+			ctx, cancel := context.WithCancel(testContext(t))
+			got := send(ctx, t, srv, login(t, srv, "alice"))
+			if action == sandbox.ActionHang {
+				if err := fault.Wait(testContext(t), 1); err != nil {
+					t.Fatal(err)
+				}
+				waitFor(t, "the record of the fault", func() bool { return srv.Requests()[0].Done })
+				if ended := srv.Requests()[0].Ended; !ended.IsZero() {
+					t.Errorf("the client still waits, and ended at %s", ended)
+				}
+			}
+			before := time.Now()
+			if action == sandbox.ActionHang {
+				cancel()
+			}
+			<-got
+			cancel()
+			waitFor(t, "the end of the request", func() bool { return !srv.Requests()[0].Ended.IsZero() })
+			r := srv.Requests()[0]
+			if r.Ended.Before(r.Time) || action == sandbox.ActionHang && r.Ended.Before(before) {
+				t.Errorf("it came at %s, its client waited until %s; cancelled after %s", r.Time, r.Ended, before)
+			}
+		})
+	}
 }
 
 // wantRecord asserts what the journal says of the one exchange of alice.

@@ -125,6 +125,7 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 		}
 		c := s.newCall(endpoint, r, body)
 		entry := s.journal.add(c, r, body)
+		defer s.journal.end(entry)
 		defer context.AfterFunc(r.Context(), func() { s.journal.leave(entry) })()
 		if c.hasToken && endpoint == EndpointToken {
 			s.grants.present(c.presented)

@@ -169,7 +169,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	})
 }
 
-// Active returns the node that is active now, and waits for one.
+// Active returns the node that is active now, and waits for one. A frozen one does not count.
 func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -177,7 +177,7 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	err := Until(ctx, "an active node", func(ctx context.Context) (bool, error) {
 		var errs []error
 		for _, node := range c.Nodes {
-			if !node.Running() {
+			if !node.Running() || node.frozen.Load() {
 				continue
 			}
 			health, err := node.health(ctx)
@@ -188,6 +188,35 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 			errs = append(errs, err)
 		}
 		return false, errors.Join(errs...)
+	})
+	return active, err
+}
+
+// Agreed waits until every running node that is not frozen is unsealed and says the same of who is
+// active, and returns that node. Before that, one that was active may not know yet that it is not.
+func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
+	var active *Node
+	err := Until(ctx, "all nodes to agree on the active one", func(ctx context.Context) (bool, error) {
+		active = nil
+		leader := ""
+		for _, node := range c.Nodes {
+			if !node.Running() || node.frozen.Load() {
+				continue
+			}
+			health, err := node.health(ctx)
+			if err != nil {
+				return false, err
+			}
+			says := health.Leader
+			if health.active() {
+				active, says = node, node.Address
+			}
+			if says == "" || leader != "" && says != leader {
+				return false, fmt.Errorf("%s says that %q is active, another %q", node.Name, says, leader)
+			}
+			leader = says
+		}
+		return active != nil, nil
 	})
 	return active, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,6 +33,7 @@ type Node struct {
 	dir     string
 	process atomic.Pointer[process]
 	killed  atomic.Bool
+	frozen  atomic.Bool
 }
 
 // nodeConfig is the configuration of a server.
@@ -111,6 +113,9 @@ func (n *Node) Start(ctx context.Context) error {
 
 // Stop ends the process in the orderly way.
 func (n *Node) Stop(ctx context.Context) error {
+	if err := n.Thaw(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return n.process.Load().end(ctx, syscall.SIGTERM)
@@ -132,7 +137,28 @@ func (n *Node) SignalGroup(signal syscall.Signal) error {
 // Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
 func (n *Node) Kill(ctx context.Context) error {
 	n.killed.Store(true)
-	return n.process.Load().end(ctx, syscall.SIGKILL)
+	err := n.process.Load().end(ctx, syscall.SIGKILL)
+	return errors.Join(err, n.Thaw()) // for its plugins
+}
+
+// Freeze stops the server and its plugins with SIGSTOP, as a machine that hangs or a partition would:
+// its connections stay open and nothing comes over them. Requests to it need a timeout of their own.
+// Thaw ends it.
+func (n *Node) Freeze() error {
+	n.frozen.Store(true)
+	return n.process.Load().signalGroup(syscall.SIGSTOP)
+}
+
+// Thaw lets a frozen node go on; another is left alone.
+func (n *Node) Thaw() error {
+	if !n.frozen.CompareAndSwap(true, false) {
+		return nil
+	}
+	err := n.process.Load().signalGroup(syscall.SIGCONT)
+	if errors.Is(err, syscall.ESRCH) { // it has ended
+		return nil
+	}
+	return err
 }
 
 // Restart stops the node, starts it again, unseals it and waits until it is active or standby.
@@ -151,18 +177,23 @@ func (n *Node) Seal(ctx context.Context) error {
 	return n.Client().Sys().SealWithContext(ctx)
 }
 
-// Unseal unseals the node and waits until it is active or standby. A node that is still joining
-// the raft cluster is asked again.
+// Unseal unseals the node and waits until it is active or standby. The key is taken once: a node
+// that is still joining the raft cluster unseals itself when it has joined, and one that is given
+// the key again meanwhile starts two elections, which take each other's news of a lost lead.
 func (n *Node) Unseal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	taken := false
 	return Until(ctx, n.Name+" to be unsealed", func(ctx context.Context) (bool, error) {
 		health, err := n.health(ctx)
 		switch {
 		case err != nil:
 			return false, err
 		case !health.Initialized || health.Sealed:
-			_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+			if !taken {
+				_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+				taken = err == nil
+			}
 			return false, err
 		default:
 			return health.active() || health.ready(), nil
@@ -190,14 +221,14 @@ type healthStatus struct {
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`
 	Version     string `json:"version"`
-	LeaderKnown bool   `json:"-"`
+	Leader      string `json:"-"` // of a standby: the address of the active node, if it knows one
 }
 
 // active says whether the node serves requests itself.
 func (h healthStatus) active() bool { return h.Initialized && !h.Sealed && !h.Standby }
 
 // ready says whether the node is a standby that knows where to forward requests.
-func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.LeaderKnown }
+func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.Leader != "" }
 
 // health asks the node how it is. An error means that it does not answer.
 func (n *Node) health(ctx context.Context) (healthStatus, error) {
@@ -212,7 +243,7 @@ func (n *Node) health(ctx context.Context) (healthStatus, error) {
 		if err := n.get(ctx, "/v1/sys/leader", &leader); err != nil {
 			return health, err
 		}
-		health.LeaderKnown = leader.Address != ""
+		health.Leader = leader.Address
 	}
 	return health, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -50,14 +51,14 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 
 // guard starts the watchdog: a shell that waits for the end of its standard input, which comes
 // when this process dies however it dies (a test that ran into its time limit runs no clean-up, and
-// Ctrl-C does not reach another process group), and ends the server then.
+// Ctrl-C does not reach another process group), and ends the server then, also where it is frozen.
 func (p *process) guard() error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer read.Close()
-	script := fmt.Sprintf("cat >/dev/null; kill -TERM %d", p.cmd.Process.Pid)
+	script := fmt.Sprintf("cat >/dev/null; kill -TERM %[1]d; kill -s CONT -- -%[1]d", p.cmd.Process.Pid)
 	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
 	p.watchdog.Stdin = read
 	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
@@ -147,6 +148,21 @@ func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 		}
 	}
 	return found, nil
+}
+
+// Gone waits until none of the processes runs any more, whosever children they have become.
+func Gone(ctx context.Context, processes ...Process) error {
+	for _, p := range processes {
+		program, _, _ := strings.Cut(p.Command, " ")
+		err := Until(ctx, fmt.Sprintf("process %d, %s, to end", p.PID, filepath.Base(program)), func(ctx context.Context) (bool, error) {
+			running, err := findProcesses(ctx, filepath.Dir(program))
+			return !slices.ContainsFunc(running, func(r Process) bool { return r.PID == p.PID }), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
