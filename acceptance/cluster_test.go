@@ -28,10 +28,10 @@ func TestAClusterWhoseLeaderComesAndGoesLosesNothing(t *testing.T) {
 	random := newRandom(t)
 	for i, m := range f.members { // an exchange takes a while, before the token is spent or after
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
-		_, err := f.sandbox.SetFault(sandbox.Fault{User: m.name, When: when, Delay: 300 * time.Millisecond})
+		_, err := f.sandbox.SetFault(sandbox.Fault{User: m.name, When: when, Delay: 500 * time.Millisecond})
 		must(t, err)
 	}
-	readers := f.keepReading(3)
+	readers := f.keepReading(6, random)
 	for round := range rounds {
 		if round%2 == 0 {
 			f.tend()
@@ -120,9 +120,9 @@ type readersOfNodes struct {
 	stop           func()
 }
 
-// keepReading has so many readers ask each node for the tokens of all members in turn. Errors are
-// nothing special while the cluster changes its leader; what is wrong with the tokens, the books tell.
-func (f *fleet) keepReading(perNode int) *readersOfNodes {
+// keepReading has so many readers ask each node for the tokens of random members. Errors are nothing
+// special while the cluster changes its leader; what is wrong with the tokens, the books tell.
+func (f *fleet) keepReading(perNode int, random random) *readersOfNodes {
 	readers := &readersOfNodes{}
 	ctx, cancel := context.WithCancel(f.ctx)
 	var group sync.WaitGroup
@@ -130,20 +130,22 @@ func (f *fleet) keepReading(perNode int) *readersOfNodes {
 		cancel()
 		group.Wait()
 	}
-	for n, node := range f.cluster.Nodes {
-		for i := range perNode {
+	for _, node := range f.cluster.Nodes {
+		at := f.at(node)
+		at.ctx = ctx
+		for range perNode {
 			group.Go(func() {
-				at := f.at(node)
-				at.ctx = ctx
-				ticker := time.NewTicker(50 * time.Millisecond)
+				ticker := time.NewTicker(100 * time.Millisecond)
 				defer ticker.Stop()
-				for next := n + i*len(f.cluster.Nodes); ; next++ {
+				for {
 					select {
 					case <-ctx.Done():
 						return
 					case <-ticker.C:
 					}
-					if a, err := f.askAt(at, http.DefaultClient, http.MethodGet, "token/"+f.members[next%len(f.members)].name); err == nil && a.status == http.StatusOK {
+					m := f.members[random.upTo(time.Duration(len(f.members)))]
+					a, err := f.askAt(at, http.DefaultClient, http.MethodGet, "token/"+m.name)
+					if err == nil && a.status == http.StatusOK {
 						readers.tokens.Add(1)
 					} else {
 						readers.errors.Add(1)
