@@ -51,7 +51,7 @@ func (b *books) checkTakeovers(t *tally) {
 				}
 				t.takeovers++
 				began := issued[token] // no exchange began before its token was issued
-				if began.Before(k.began) {
+				if began.Before(k.began) && !k.began.After(first.Time) { // else an orphan of the kill before sent it
 					began = k.began
 				}
 				if waited := again.Time.Sub(began); waited < announcement+b.f.timeout+grace {
