@@ -87,6 +87,7 @@ func TestALeaderThatStandsStillDoesNotWriteLater(t *testing.T) {
 			faults := f.mixAll()
 			readers := f.readAll(f.atLeader())
 			f.waitAll(faults)
+			t.Cleanup(func() { must(t, old.Thaw()) })
 			must(t, f.ending(kill{what: "of a leader that stood still", began: began}, old.Freeze))
 			f.releaseAll(faults)
 			active, err := cluster.Active(f.ctx)
