@@ -53,6 +53,7 @@ func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 
 	t.Logf("%d exchanges were interrupted, %d were not; %d clients left before theirs had begun; an exchange took %s",
 		interrupted.Load(), answered.Load(), unbegun.Load(), usual)
+	f.forget()
 	tally := f.check()
 	if tally.exchanges < interruptions || tally.succeeded != tally.exchanges || tally.most != 1 || tally.inTheAir != 0 {
 		t.Errorf("not every exchange succeeded, or a token came twice: %s", tally)
