@@ -41,13 +41,17 @@ func (b *books) checkTakeovers(t *tally) {
 	for token, presented := range b.of {
 		for i, again := range presented[min(1, len(presented)):] {
 			first := presented[i]
+			if b.overlap(first, again) {
+				b.f.t.Errorf("%s: the refresh token %s was presented at %s, and again at %s while the first exchange was under way",
+					first.User, sandbox.TokenHash(token)[:8], first.Time.Format(time.StampMilli), again.Time.Format(time.StampMilli))
+			}
 			for _, k := range b.f.kills {
 				if !k.underWay(first) || again.Time.Before(k.after) {
 					continue
 				}
 				t.takeovers++
 				began := issued[token] // no exchange began before its token was issued
-				if began.Before(k.began) {
+				if began.Before(k.began) && !k.began.After(first.Time) { // else an orphan of the kill before sent it
 					began = k.began
 				}
 				if waited := again.Time.Sub(began); waited < announcement+b.f.timeout+grace {
@@ -59,6 +63,16 @@ func (b *books) checkTakeovers(t *tally) {
 			}
 		}
 	}
+}
+
+// overlap says whether an exchange began before the one before it had ended, though its process lived.
+func (b *books) overlap(first, again exchange) bool {
+	for _, k := range b.f.kills {
+		if k.underWay(first) {
+			return false
+		}
+	}
+	return first.Ended.IsZero() || first.Ended.After(again.Time)
 }
 
 // issued returns when each refresh token was issued.

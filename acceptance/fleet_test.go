@@ -161,7 +161,7 @@ func (f *fleet) somewhere() *stage {
 	at := *f.stage
 	for range f.cluster.Nodes {
 		at.node = f.cluster.Nodes[int(f.turn.Add(1))%len(f.cluster.Nodes)]
-		if at.node.Running() {
+		if at.node.Running() && !at.node.Frozen() {
 			break
 		}
 	}
@@ -187,8 +187,13 @@ func (f *fleet) ask(method, path string) (answer, error) {
 
 // askWith is ask with another HTTP client.
 func (f *fleet) askWith(client *http.Client, method, path string) (answer, error) {
+	return f.askAt(f.somewhere(), client, method, path)
+}
+
+// askAt is askWith for a node of one's choice.
+func (f *fleet) askAt(at *stage, client *http.Client, method, path string) (answer, error) {
 	asked := time.Now()
-	a, err := f.somewhere().try(client, method, path, nil)
+	a, err := at.try(client, method, path, nil)
 	if token, ok := a.Data["access_token"].(string); ok && err == nil {
 		f.saw(token, sighting{account: strings.TrimPrefix(path, "token/"), asked: asked})
 	}

@@ -32,8 +32,9 @@ type Cluster struct {
 	unseal  string
 }
 
-// AuditLog returns the path of the audit log, which every node has of its own.
-func (n *Node) AuditLog() string { return filepath.Join(n.dir, "audit.log") }
+// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
+// the whole cluster.
+func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
 
 // Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
 // hashed, as they are by default) and the plugins registered. The caller closes the cluster.
@@ -177,7 +178,7 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	err := Until(ctx, "an active node", func(ctx context.Context) (bool, error) {
 		var errs []error
 		for _, node := range c.Nodes {
-			if !node.Running() || node.frozen.Load() {
+			if !node.Running() || node.Frozen() {
 				continue
 			}
 			health, err := node.health(ctx)
@@ -200,7 +201,7 @@ func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 		active = nil
 		leader := ""
 		for _, node := range c.Nodes {
-			if !node.Running() || node.frozen.Load() {
+			if !node.Running() || node.Frozen() {
 				continue
 			}
 			health, err := node.health(ctx)

@@ -149,6 +149,9 @@ func (n *Node) Freeze() error {
 	return n.process.Load().signalGroup(syscall.SIGSTOP)
 }
 
+// Frozen says whether the node was frozen and not thawed.
+func (n *Node) Frozen() bool { return n.frozen.Load() }
+
 // Thaw lets a frozen node go on; another is left alone.
 func (n *Node) Thaw() error {
 	if !n.frozen.CompareAndSwap(true, false) {
@@ -268,12 +271,13 @@ func (n *Node) get(ctx context.Context, path string, into any) error {
 }
 
 // environment is the environment of servers and commands: this process's without the settings of
-// the person who runs it, and with a home directory of its own.
+// the person who runs it, and with a home directory of its own. A plugin that is killed leaves its
+// socket behind, so temporary files are in the cluster's directory, too.
 func (n *Node) environment() []string {
-	env := []string{"HOME=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
+	env := []string{"HOME=" + n.cluster.Dir, "TMPDIR=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "VAULT_") || name == "HOME" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
+		if strings.HasPrefix(name, "VAULT_") || name == "HOME" || name == "TMPDIR" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
 			continue
 		}
 		env = append(env, entry)
