@@ -94,17 +94,22 @@ func (f *fleet) usualDuration() time.Duration {
 	return time.Duration(longest.Load())
 }
 
-// askAndLeave asks for an exchange on a connection of its own, which it closes after a while. It
-// says whether it left without an answer.
+// askAndLeave asks for an exchange and leaves after a while. It says whether it left without an
+// answer.
 func (f *fleet) askAndLeave(m *member, after time.Duration) bool {
+	ctx, leave := context.WithTimeout(f.ctx, after)
+	defer leave()
+	return f.askUntil(ctx, http.MethodPost, "refresh/"+m.name) != nil
+}
+
+// askUntil asks on a connection of its own, which it closes when ctx ends.
+func (f *fleet) askUntil(ctx context.Context, method, path string) error {
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	at := f.somewhere()
-	ctx, leave := context.WithTimeout(f.ctx, after)
-	defer leave()
 	at.ctx = ctx
-	_, err := at.try(&http.Client{Transport: transport}, http.MethodPost, "refresh/"+m.name, nil)
-	return err != nil
+	_, err := at.try(&http.Client{Transport: transport}, method, path, nil)
+	return err
 }
 
 // wantSaved asserts that the accounts have counted as many exchanges as the server.
