@@ -15,9 +15,12 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// midway is how long the server holds an exchange after something has come between, and twice as long
-// where nobody waits for it any more.
-const midway = time.Second
+// How long the server holds an exchange after something has come between: where a reader waits for it,
+// and where nobody does any more. Vault takes a second between the two to stop a plugin.
+const (
+	midwayAwaited   = 500 * time.Millisecond
+	midwayUnawaited = 2500 * time.Millisecond
+)
 
 // TestNothingOrderlyCostsARefreshToken does to Vault and to the plugin what operators and service
 // managers do, each time in the middle of an exchange of every account. The Vault is one of its own,
@@ -140,8 +143,8 @@ func (f *fleet) midExchange(do func()) []error {
 		must(f.t, fault.Wait(f.ctx, 1))
 	}
 	leave()
-	time.AfterFunc(midway, func() { clearAll(awaited) })
-	time.AfterFunc(2*midway, func() { clearAll(unawaited) })
+	time.AfterFunc(midwayAwaited, func() { clearAll(awaited) })
+	time.AfterFunc(midwayUnawaited, func() { clearAll(unawaited) })
 	do()
 	readers.Wait()
 	return answers
