@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
@@ -21,10 +23,12 @@ func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 	t.Parallel()
 	f := newFleet(newStage(t), 16, 5*time.Second)
 	random := newRandom(t)
+	exchanges := map[*member]*sandbox.FaultHandle{} // count them
 	for i, m := range f.members {
 		// The exchange takes a while, so that its middle is hit, too: before the token is spent, or after.
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
-		_, err := f.sandbox.SetFault(sandbox.Fault{User: m.name, When: when, Delay: 30 * time.Millisecond})
+		var err error
+		exchanges[m], err = f.sandbox.SetFault(sandbox.Fault{User: m.name, When: when, Delay: 30 * time.Millisecond})
 		must(t, err)
 	}
 	usual := f.usualDuration()
@@ -32,13 +36,12 @@ func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 	var interrupted, answered, unbegun atomic.Int64
 	must(t, f.each(f.members, func(m *member) error {
 		for interrupted.Load() < interruptions {
-			before := f.exchangesOf(m)
-			gone := f.askAndLeave(m, random.upTo(usual*5/4))
-			// A write of the account waits for the exchange that is under way.
-			if err := f.tell("accounts/"+m.name, fields{"min_ttl": 0}); err != nil {
+			before := exchanges[m].Hits()
+			gone := f.askAndLeave(m, random.upTo(usual))
+			if err := f.rest(m, exchanges[m]); err != nil {
 				return err
 			}
-			begun := f.exchangesOf(m) - before
+			begun := exchanges[m].Hits() - before
 			switch {
 			case !gone:
 				answered.Add(1)
@@ -51,13 +54,24 @@ func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 		return nil
 	}))
 
+	f.forget()
+	tally := f.check()
 	t.Logf("%d exchanges were interrupted, %d were not; %d clients left before theirs had begun; an exchange took %s",
 		interrupted.Load(), answered.Load(), unbegun.Load(), usual)
-	tally := f.check()
 	if tally.exchanges < interruptions || tally.succeeded != tally.exchanges || tally.most != 1 || tally.inTheAir != 0 {
 		t.Errorf("not every exchange succeeded, or a token came twice: %s", tally)
 	}
 	f.wantSaved(tally.succeeded)
+}
+
+// rest waits until the account has counted all exchanges that have come to the server. A write would
+// wait, too, but save what an exchange had not.
+func (f *fleet) rest(m *member, exchanges *sandbox.FaultHandle) error {
+	return harness.Until(f.ctx, m.name+" to rest", func(context.Context) (bool, error) {
+		about, err := f.ask(http.MethodGet, "accounts/"+m.name)
+		count, _ := about.Data["refresh_count"].(json.Number)
+		return count.String() == fmt.Sprint(exchanges.Hits()), err
+	})
 }
 
 // usualDuration has every account run its first exchange, and returns how long the longest took.
@@ -80,28 +94,22 @@ func (f *fleet) usualDuration() time.Duration {
 	return time.Duration(longest.Load())
 }
 
-// askAndLeave asks for an exchange on a connection of its own, which it closes after a while. It
-// says whether it left without an answer.
+// askAndLeave asks for an exchange and leaves after a while. It says whether it left without an
+// answer.
 func (f *fleet) askAndLeave(m *member, after time.Duration) bool {
+	ctx, leave := context.WithTimeout(f.ctx, after)
+	defer leave()
+	return f.askUntil(ctx, http.MethodPost, "refresh/"+m.name) != nil
+}
+
+// askUntil asks on a connection of its own, which it closes when ctx ends.
+func (f *fleet) askUntil(ctx context.Context, method, path string) error {
 	transport := &http.Transport{DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	at := f.somewhere()
-	ctx, leave := context.WithTimeout(f.ctx, after)
-	defer leave()
 	at.ctx = ctx
-	_, err := at.try(&http.Client{Transport: transport}, http.MethodPost, "refresh/"+m.name, nil)
-	return err != nil
-}
-
-// exchangesOf returns how many exchanges of the member have reached the server.
-func (f *fleet) exchangesOf(m *member) int {
-	count := 0
-	for _, r := range f.sandbox.Requests() {
-		if r.User == m.name {
-			count++
-		}
-	}
-	return count
+	_, err := at.try(&http.Client{Transport: transport}, method, path, nil)
+	return err
 }
 
 // wantSaved asserts that the accounts have counted as many exchanges as the server.

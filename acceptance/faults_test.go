@@ -174,6 +174,7 @@ func TestEveryFaultOfTheTokenEndpoint(t *testing.T) {
 	for _, c := range cases {
 		c.wantEnd(f)
 	}
+	f.forget()
 	tally := f.check()
 	t.Logf("%d cases", len(cases))
 	if tally.lostUnspared != tally.inTheAir/2 {

@@ -50,7 +50,7 @@ func (b *books) checkTakeovers(t *tally) {
 					continue
 				}
 				t.takeovers++
-				began := issued[token] // no exchange began before its token was issued
+				began := issued[token]                                   // no exchange began before its token was issued
 				if began.Before(k.began) && !k.began.After(first.Time) { // else an orphan of the kill before sent it
 					began = k.began
 				}

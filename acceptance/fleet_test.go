@@ -237,6 +237,14 @@ func (f *fleet) takenOver() {
 	f.kills[len(f.kills)-1].over = time.Now()
 }
 
+// forget has the plugin start anew: what it knows afterwards is what it has saved.
+func (f *fleet) forget() {
+	f.t.Helper()
+	active, err := f.cluster.Active(f.ctx)
+	must(f.t, err)
+	must(f.t, active.Reload(f.ctx, f.mount+"/"))
+}
+
 // settle waits until every account is ready, with an access token that the API accepts, or says that
 // a person has to authorize it again.
 func (f *fleet) settle() {

@@ -15,8 +15,12 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// midway is how long the server holds an exchange after something has come between.
-const midway = 1500 * time.Millisecond
+// How long the server holds an exchange after something has come between: where a reader waits for it,
+// and where nobody does any more. Vault takes a second between the two to stop a plugin.
+const (
+	midwayAwaited   = 500 * time.Millisecond
+	midwayUnawaited = 2500 * time.Millisecond
+)
 
 // TestNothingOrderlyCostsARefreshToken does to Vault and to the plugin what operators and service
 // managers do, each time in the middle of an exchange of every account. The Vault is one of its own,
@@ -56,7 +60,7 @@ func TestNothingOrderlyCostsARefreshToken(t *testing.T) {
 		}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFleet(newStageIn(t, cluster, sandbox.Config{Faults: true}), 4, 10*time.Second)
+			f := newFleet(newStageIn(t, cluster, sandbox.Config{Faults: true}), 8, 10*time.Second)
 			plugin := f.plugin()
 			answers := f.midExchange(func() { must(t, c.do(f.ctx, f, plugin)) })
 			if c.undisturbed {
@@ -105,18 +109,28 @@ func reloadAnother(ctx context.Context, f *fleet, plugin harness.Process) error 
 // midExchange begins an exchange of every account, calls the function when the server holds all of
 // them, half of them with the refresh token already spent, lets them go a while later, and returns
 // how the readers fared.
+//
+// Half of the readers have gone away before. Vault lets requests end before it stops a plugin: only
+// where nobody waits for an exchange, it is the plugin that has to.
 func (f *fleet) midExchange(do func()) []error {
 	f.t.Helper()
-	var faults []*sandbox.FaultHandle
+	var (
+		readers            sync.WaitGroup
+		awaited, unawaited []*sandbox.FaultHandle
+		answers            = make([]error, len(f.members))
+	)
+	impatient, leave := context.WithCancel(f.ctx)
+	defer leave()
 	for i, m := range f.members {
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
 		fault, err := f.sandbox.SetFault(sandbox.Fault{User: m.name, When: when, Count: 1, Action: sandbox.ActionHold})
 		must(f.t, err)
-		faults = append(faults, fault)
-	}
-	var readers sync.WaitGroup
-	answers := make([]error, len(f.members))
-	for i, m := range f.members {
+		if i/4%2 == 1 {
+			unawaited = append(unawaited, fault)
+			readers.Go(func() { _ = f.askUntil(impatient, http.MethodGet, "token/"+m.name) })
+			continue
+		}
+		awaited = append(awaited, fault)
 		readers.Go(func() {
 			a, err := f.ask(http.MethodGet, "token/"+m.name)
 			if err == nil && a.status != http.StatusOK {
@@ -125,11 +139,20 @@ func (f *fleet) midExchange(do func()) []error {
 			answers[i] = err
 		})
 	}
-	for _, fault := range faults {
+	for _, fault := range slices.Concat(awaited, unawaited) {
 		must(f.t, fault.Wait(f.ctx, 1))
 	}
-	time.AfterFunc(midway, f.sandbox.ClearFaults)
+	leave()
+	time.AfterFunc(midwayAwaited, func() { clearAll(awaited) })
+	time.AfterFunc(midwayUnawaited, func() { clearAll(unawaited) })
 	do()
 	readers.Wait()
 	return answers
+}
+
+// clearAll ends faults.
+func clearAll(faults []*sandbox.FaultHandle) {
+	for _, fault := range faults {
+		fault.Clear()
+	}
 }
