@@ -96,6 +96,11 @@ bench: ## measure cached token reads on a real Vault, beside a bare plugin and K
 	@scripts/get-vault >/dev/null
 	@cd acceptance && go run ./bench
 
+.PHONY: bench-window
+bench-window: ## measure how long a new refresh token is in the air before it is saved
+	@scripts/get-vault >/dev/null
+	@cd acceptance && go run ./bench/window
+
 .PHONY: version
 version: ## print the version that a build gets
 	@echo '$(VERSION)'

@@ -31,21 +31,7 @@ func TestARestartAndASealOfVaultKeepEverything(t *testing.T) {
 // newEnrolledStageInOwnVault is newEnrolledStage in a Vault that no other test uses.
 func newEnrolledStageInOwnVault(t *testing.T) *stage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
-	defer cancel()
-	cluster, err := harness.Start(ctx, harness.Options{Plugins: []harness.Plugin{builtPlugin}})
-	must(t, err)
-	t.Cleanup(func() {
-		end := cluster.Close
-		if t.Failed() {
-			t.Logf("Vault's log and data are kept in %s\n%s", cluster.Dir, cluster.LogTail(30))
-			end = cluster.CloseKeepingFiles
-		}
-		if err := end(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := newStageIn(t, cluster, sandbox.Config{Faults: true})
+	s := newStageIn(t, newVault(t, 1), sandbox.Config{Faults: true})
 	s.enrol()
 	return s
 }

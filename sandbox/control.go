@@ -101,10 +101,18 @@ type requestJSON struct {
 	Header     http.Header `json:"header"`
 	Body       string      `json:"body"`
 	RemoteAddr string      `json:"remote_addr"`
+	Processed  time.Time   `json:"processed,omitzero"`
 	Done       bool        `json:"done"`
 	Status     int         `json:"status"`
 	Result     string      `json:"result"`
 	Fault      FaultAction `json:"fault,omitempty"`
+	User       string      `json:"user,omitempty"`
+	Refresh    string      `json:"refresh_token,omitempty"`      // presented
+	Next       string      `json:"next_refresh_token,omitempty"` // issued
+	Access     string      `json:"access_token,omitempty"`       // issued
+	Gone       bool        `json:"gone,omitempty"`
+	Ended      time.Time   `json:"ended,omitzero"`
+	Told       bool        `json:"told,omitempty"` // whether the next refresh token was in the answer
 }
 
 // handleRequests answers the recorded requests to the endpoint that the query
@@ -119,7 +127,8 @@ func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 		list = append(list, requestJSON{
 			Time: q.Time, Endpoint: q.Endpoint, Method: q.Method, Path: q.Path, Query: q.Query,
 			Proto: q.Proto, Header: q.Header, Body: string(q.Body), RemoteAddr: q.RemoteAddr,
-			Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
+			Processed: q.Processed, Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
+			User: q.User, Refresh: q.RefreshToken, Next: q.NextRefreshToken, Access: q.AccessToken, Gone: q.Gone, Ended: q.Ended, Told: q.Told,
 		})
 	}
 	writeJSON(w, http.StatusOK, list)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
@@ -77,16 +78,22 @@ func TestFaultsOverHTTP(t *testing.T) {
 		t.Errorf("faults: %+v", faults)
 	}
 	var requests []struct {
-		Body   string `json:"body"`
-		Status int    `json:"status"`
+		Body      string    `json:"body"`
+		Processed time.Time `json:"processed"`
+		Status    int       `json:"status"`
 	}
 	control(http.MethodGet, sandbox.PathRequests, "", http.StatusOK, &requests)
-	if len(requests) != 1 || requests[0].Status != 503 || !strings.Contains(requests[0].Body, token) {
+	if len(requests) != 1 || requests[0].Status != 503 || !strings.Contains(requests[0].Body, token) || !requests[0].Processed.IsZero() {
+		t.Errorf("requests: %+v", requests)
+	}
+	mustRefresh(t, srv, token)
+	control(http.MethodGet, sandbox.PathRequests, "", http.StatusOK, &requests)
+	if len(requests) != 2 || requests[1].Processed.IsZero() {
 		t.Errorf("requests: %+v", requests)
 	}
 	var stats sandbox.Stats
 	control(http.MethodGet, sandbox.PathStats, "", http.StatusOK, &stats)
-	if stats.Presented[sandbox.TokenHash(token)] != 1 {
+	if stats.Presented[sandbox.TokenHash(token)] != 2 {
 		t.Errorf("stats: %+v", stats)
 	}
 	control(http.MethodDelete, sandbox.PathFaults, "", http.StatusNoContent, nil)

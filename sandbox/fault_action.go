@@ -102,6 +102,14 @@ func (h *FaultHandle) compose(a *answer, c *call) *answer {
 	return out
 }
 
+// cut returns the part of a body that the fault lets through.
+func (f Fault) cut(body []byte) []byte {
+	if f.Action != ActionTruncate {
+		return body
+	}
+	return body[:min(f.Bytes, len(body))]
+}
+
 // breakOff closes the connection in the fault's way: after the beginning of the
 // answer a, or without a word where a is nil.
 func breakOff(w http.ResponseWriter, f Fault, a *answer) error {
@@ -127,8 +135,7 @@ func breakOff(w http.ResponseWriter, f Fault, a *answer) error {
 		return err
 	}
 	head.WriteString("\r\n")
-	body := a.body.Bytes()
-	_, err = conn.Write(append([]byte(head.String()), body[:min(f.Bytes, len(body))]...))
+	_, err = conn.Write(append([]byte(head.String()), f.cut(a.body.Bytes())...))
 	return err
 }
 

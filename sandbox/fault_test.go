@@ -124,7 +124,11 @@ func TestFaultActions(t *testing.T) {
 				if len(requests) != 1 || requests[0].Status != test.status || requests[0].Fault != fault.Action {
 					t.Errorf("recorded %d requests, the first with status %d and fault %q", len(requests), requests[0].Status, requests[0].Fault)
 				}
-				wantSpent(t, srv, token, test.runs || when == sandbox.FaultAfter)
+				spent := test.runs || when == sandbox.FaultAfter
+				if processed := requests[0].Processed; processed.IsZero() == spent {
+					t.Errorf("recorded as processed at %s", processed)
+				}
+				wantSpent(t, srv, token, spent)
 			})
 		}
 	}
@@ -194,9 +198,18 @@ func TestHeldRequestGoesOnWhenTheFaultIsCleared(t *testing.T) {
 			if current, _ := srv.CurrentRefreshToken(token); (current == token) != (when == sandbox.FaultBefore) {
 				t.Error("the held request is on the wrong side of its processing")
 			}
+			held := srv.Requests()[0]
+			if held.Processed.IsZero() != (when == sandbox.FaultBefore) || held.Done {
+				t.Errorf("while it is held: processed at %s, done: %t", held.Processed, held.Done)
+			}
+			cleared := time.Now()
 			handle.Clear()
 			if out := <-got; out.err != nil || out.status != http.StatusOK {
 				t.Errorf("HTTP %d, %v", out.status, out.err)
+			}
+			processed := srv.Requests()[0].Processed
+			if processed.Before(cleared) != (when == sandbox.FaultAfter) || processed.Before(held.Time) || processed.After(time.Now()) {
+				t.Errorf("arrived at %s, cleared at %s, processed at %s", held.Time, cleared, processed)
 			}
 		})
 	}

@@ -22,11 +22,33 @@ type Request struct {
 	Body       []byte
 	RemoteAddr string
 
+	// Processed is when the request had been processed: what it has changed, such
+	// as the refresh token that it spent, holds from then on, whether or not the
+	// client hears of it. Zero: not yet, or not at all.
+	Processed time.Time
 	// Done says whether the rest is known. It is when the client has the answer.
 	Done   bool
 	Status int         // 0: no answer was sent
 	Result string      // "ok", "not_processed" or the error code
 	Fault  FaultAction // of the fault that struck, if any
+
+	// Of requests to the token endpoint and the revocation endpoint: whose grant
+	// it is about, and which refresh token it brought; empty where not known.
+	User         string
+	RefreshToken string
+	// What was issued: the presented token is spent then. It is known before
+	// Done, while the answer is held back.
+	AccessToken      string
+	NextRefreshToken string
+	// Gone says that the client closed the connection before it had an answer.
+	Gone bool
+	// Ended is when the client had gone, or else when its answer was sent or the
+	// connection broken off. Zero: the client still waits.
+	Ended time.Time
+	// Told says that NextRefreshToken was in the answer, whole, and that the
+	// client was still connected when it was sent. Whether the client has read
+	// it, nobody here can know.
+	Told bool
 }
 
 // Stats counts what has happened since the start.
@@ -64,19 +86,22 @@ func newJournal() *journal {
 	return &journal{rings: map[Endpoint]*ring{}, exchanges: map[string]int{}, logins: map[string]int{}}
 }
 
-// add notes that a request has arrived. Of the entry returned, what finish
-// changes may not be read.
-func (j *journal) add(endpoint Endpoint, r *http.Request, body []byte) *Request {
+// add notes that a request has arrived. Of the entry returned, what process,
+// leave, finish and end change may not be read.
+func (j *journal) add(c *call, r *http.Request, body []byte) *Request {
+	endpoint := c.endpoint
 	entry := &Request{
-		Time:       time.Now(),
-		Endpoint:   endpoint,
-		Method:     r.Method,
-		Path:       r.URL.Path,
-		Query:      r.URL.RawQuery,
-		Proto:      r.Proto,
-		Header:     r.Header.Clone(),
-		Body:       body,
-		RemoteAddr: r.RemoteAddr,
+		Time:         time.Now(),
+		Endpoint:     endpoint,
+		Method:       r.Method,
+		Path:         r.URL.Path,
+		Query:        r.URL.RawQuery,
+		Proto:        r.Proto,
+		Header:       r.Header.Clone(),
+		Body:         body,
+		RemoteAddr:   r.RemoteAddr,
+		User:         c.username,
+		RefreshToken: c.refreshTokenIn,
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -94,11 +119,46 @@ func (j *journal) add(endpoint Endpoint, r *http.Request, body []byte) *Request 
 	return entry
 }
 
-// finish notes what became of a request.
-func (j *journal) finish(entry *Request, c *call, action FaultAction, status int) {
+// process notes that a request has been processed, and what it was given.
+func (j *journal) process(entry *Request, c *call) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.Processed = time.Now()
+	entry.User, entry.AccessToken, entry.NextRefreshToken = c.username, c.accessToken, c.refreshToken
+}
+
+// leave notes that the client has gone.
+func (j *journal) leave(entry *Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !entry.Done {
+		entry.Gone = true
+	}
+	entry.end()
+}
+
+// end notes that the client waits no longer.
+func (j *journal) end(entry *Request) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	entry.end()
+}
+
+// end sets when the client waited no longer, unless that is known; the caller holds
+// journal.mu.
+func (r *Request) end() {
+	if r.Ended.IsZero() {
+		r.Ended = time.Now()
+	}
+}
+
+// finish notes what became of a request. told says whether the answer that will
+// be sent holds the next refresh token.
+func (j *journal) finish(entry *Request, c *call, action FaultAction, status int, told bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	entry.Done, entry.Status, entry.Result, entry.Fault = true, status, c.result, action
+	entry.Told = told && !entry.Gone
 	if c.endpoint != EndpointToken {
 		return
 	}

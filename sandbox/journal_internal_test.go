@@ -11,9 +11,9 @@ func TestJournalForgetsTheOldest(t *testing.T) {
 	const extra = 3
 	j := newJournal()
 	for i := range journalSize + extra {
-		j.add(EndpointToken, httptest.NewRequest(http.MethodPost, PathToken, nil), []byte(strconv.Itoa(i)))
+		j.add(&call{endpoint: EndpointToken}, httptest.NewRequest(http.MethodPost, PathToken, nil), []byte(strconv.Itoa(i)))
 	}
-	j.add(EndpointAPI, httptest.NewRequest(http.MethodGet, PathDocuments, nil), nil)
+	j.add(&call{endpoint: EndpointAPI}, httptest.NewRequest(http.MethodGet, PathDocuments, nil), nil)
 	list := j.list(EndpointToken)
 	if len(list) != journalSize {
 		t.Fatalf("%d requests are remembered, want %d", len(list), journalSize)

@@ -240,3 +240,21 @@ func TestAnotherClientsRefreshTokenIsRefused(t *testing.T) {
 	wantError(t, got, http.StatusBadRequest, "invalid_grant")
 	mustRefresh(t, srv, token)
 }
+
+// fosite fills in some defaults at their first use, which is a race where the first requests come at
+// once.
+func TestTheFirstExchangesMayComeAtOnce(t *testing.T) {
+	for range 20 {
+		srv := start(t, sandbox.Config{})
+		var group sync.WaitGroup
+		for range 8 {
+			token := login(t, srv, "alice")
+			group.Go(func() {
+				if got := refresh(t, srv, token); got.status != http.StatusOK {
+					t.Errorf("HTTP %d: %s", got.status, got.raw)
+				}
+			})
+		}
+		group.Wait()
+	}
+}

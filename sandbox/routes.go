@@ -71,6 +71,8 @@ type call struct {
 	username  string    // whose grant the refresh token belongs to, or who logs in
 	presented tokenHash // of the refresh token in the form
 	hasToken  bool
+	// refreshTokenIn is that refresh token itself, for the record only.
+	refreshTokenIn string
 
 	// Set by the handler.
 	result       string // resultOK, resultNotProcessed or an error code
@@ -122,7 +124,9 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 			return
 		}
 		c := s.newCall(endpoint, r, body)
-		entry := s.journal.add(endpoint, r, body)
+		entry := s.journal.add(c, r, body)
+		defer s.journal.end(entry)
+		defer context.AfterFunc(r.Context(), func() { s.journal.leave(entry) })()
 		if c.hasToken && endpoint == EndpointToken {
 			s.grants.present(c.presented)
 		}
@@ -142,6 +146,7 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 		}
 		a := newAnswer()
 		handle(a, inner, c)
+		s.journal.process(entry, c)
 		if fault.at(FaultAfter) {
 			fault.strike(s.closing.Done())
 			if fault.spoils() {
@@ -149,7 +154,7 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 				return
 			}
 		}
-		s.finish(c, entry, fault, a.status)
+		s.finish(c, entry, fault, a.status, c.tells(a.body.Bytes()))
 		a.send(w)
 	})
 }
@@ -159,9 +164,9 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault *FaultHandle, a *answer, c *call, entry *Request) {
 	spoiled := fault.compose(a, c)
 	if spoiled == nil {
-		s.finish(c, entry, fault, 0)
+		s.finish(c, entry, fault, 0, false)
 	} else {
-		s.finish(c, entry, fault, spoiled.status)
+		s.finish(c, entry, fault, spoiled.status, c.tells(fault.fault.cut(spoiled.body.Bytes())))
 	}
 	switch fault.fault.Action {
 	case ActionHang:
@@ -179,6 +184,11 @@ func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault *FaultHandl
 	default:
 		spoiled.send(w)
 	}
+}
+
+// tells reports whether a body holds the next refresh token, whole.
+func (c *call) tells(body []byte) bool {
+	return c.refreshToken != "" && bytes.Contains(body, []byte(`"`+c.refreshToken+`"`))
 }
 
 // newCall reads from the request what faults, counts and the log line need.
@@ -203,7 +213,7 @@ func (s *Server) newCall(endpoint Endpoint, r *http.Request, body []byte) *call 
 		token = form.Get("token")
 	}
 	if token != "" {
-		c.presented, c.hasToken = hashToken(token), true
+		c.presented, c.hasToken, c.refreshTokenIn = hashToken(token), true, token
 		if g := s.grants.findByToken(c.presented); g != nil {
 			c.username = g.username
 		}
@@ -213,8 +223,8 @@ func (s *Server) newCall(endpoint Endpoint, r *http.Request, body []byte) *call 
 
 // finish records, counts and logs the end of a request. status 0 means that no
 // answer is sent.
-func (s *Server) finish(c *call, entry *Request, fault *FaultHandle, status int) {
-	s.journal.finish(entry, c, fault.action(), status)
+func (s *Server) finish(c *call, entry *Request, fault *FaultHandle, status int, told bool) {
+	s.journal.finish(entry, c, fault.action(), status, told)
 	attrs := []any{"endpoint", c.endpoint, "method", entry.Method, "path", entry.Path}
 	for _, attr := range []struct{ key, value string }{
 		{"grant_type", c.grantType}, {"client_id", c.clientID}, {"user", c.username},

@@ -90,8 +90,9 @@ func newProvider(store *storage, tokens *tokenMaker) fosite.OAuth2Provider {
 		&fosite.Config{
 			ClientAuthenticationStrategy: store.authenticateClient,
 			ScopeStrategy:                fosite.ExactScopeStrategy,
-			RefreshTokenScopes:           []string{}, // every grant gets a refresh token
-			MinParameterEntropy:          1,          // Pagero sets no minimum for state
+			AudienceMatchingStrategy:     fosite.DefaultAudienceMatchingStrategy, // set late, it is a race
+			RefreshTokenScopes:           []string{},                             // every grant gets a refresh token
+			MinParameterEntropy:          1,                                      // Pagero sets no minimum for state
 			OmitRedirectScopeParam:       true,
 			FormPostHTMLTemplate:         formPostPage,
 		},

@@ -20,7 +20,7 @@ type Options struct {
 }
 
 // Cluster is a running Vault of one or more nodes. Its methods may be called by several goroutines
-// at once, save those that start and stop nodes.
+// at once, save those that start and stop nodes: of these one at a time, for each node.
 type Cluster struct {
 	Dir       string // everything is below it
 	PluginDir string
@@ -32,8 +32,9 @@ type Cluster struct {
 	unseal  string
 }
 
-// AuditLog returns the path of the audit log, which every node has of its own.
-func (n *Node) AuditLog() string { return filepath.Join(n.dir, "audit.log") }
+// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
+// the whole cluster.
+func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
 
 // Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
 // hashed, as they are by default) and the plugins registered. The caller closes the cluster.
@@ -169,7 +170,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	})
 }
 
-// Active returns the node that is active now, and waits for one.
+// Active returns the node that is active now, and waits for one. A frozen one does not count.
 func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -177,7 +178,7 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	err := Until(ctx, "an active node", func(ctx context.Context) (bool, error) {
 		var errs []error
 		for _, node := range c.Nodes {
-			if !node.Running() {
+			if !node.Running() || node.Frozen() {
 				continue
 			}
 			health, err := node.health(ctx)
@@ -188,6 +189,35 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 			errs = append(errs, err)
 		}
 		return false, errors.Join(errs...)
+	})
+	return active, err
+}
+
+// Agreed waits until every running node that is not frozen is unsealed and says the same of who is
+// active, and returns that node. Before that, one that was active may not know yet that it is not.
+func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
+	var active *Node
+	err := Until(ctx, "all nodes to agree on the active one", func(ctx context.Context) (bool, error) {
+		active = nil
+		leader := ""
+		for _, node := range c.Nodes {
+			if !node.Running() || node.Frozen() {
+				continue
+			}
+			health, err := node.health(ctx)
+			if err != nil {
+				return false, err
+			}
+			says := health.Leader
+			if health.active() {
+				active, says = node, node.Address
+			}
+			if says == "" || leader != "" && says != leader {
+				return false, fmt.Errorf("%s says that %q is active, another %q", node.Name, says, leader)
+			}
+			leader = says
+		}
+		return active != nil, nil
 	})
 	return active, err
 }
@@ -224,7 +254,7 @@ func (c *Cluster) stop() error {
 // killedVault says whether a node was killed, and so could not end its plugins.
 func (c *Cluster) killedVault() bool {
 	for _, node := range c.Nodes {
-		if node.killed {
+		if node.killed.Load() {
 			return true
 		}
 	}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/template"
 	"time"
@@ -29,8 +31,9 @@ type Node struct {
 
 	cluster *Cluster
 	dir     string
-	process *process
-	killed  bool
+	process atomic.Pointer[process]
+	killed  atomic.Bool
+	frozen  atomic.Bool
 }
 
 // nodeConfig is the configuration of a server.
@@ -80,7 +83,10 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 }
 
 // Running says whether the node's process runs.
-func (n *Node) Running() bool { return n.process != nil && n.process.running() }
+func (n *Node) Running() bool {
+	p := n.process.Load()
+	return p != nil && p.running()
+}
 
 // LogFile returns the path of the server's log, which has its plugins' logs, too.
 func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
@@ -94,11 +100,11 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.process = process
+	n.process.Store(process)
 	return Until(ctx, n.Name+" to answer", func(ctx context.Context) (bool, error) {
 		if !n.Running() {
 			cancel() // waiting is in vain
-			return false, fmt.Errorf("%s ended: %w", n.Name, n.process.err)
+			return false, fmt.Errorf("%s ended: %w", n.Name, process.err)
 		}
 		_, err := n.health(ctx)
 		return err == nil, err
@@ -107,15 +113,55 @@ func (n *Node) Start(ctx context.Context) error {
 
 // Stop ends the process in the orderly way.
 func (n *Node) Stop(ctx context.Context) error {
+	if err := n.Thaw(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	return n.process.end(ctx, syscall.SIGTERM)
+	return n.process.Load().end(ctx, syscall.SIGTERM)
+}
+
+// StopGroup is Stop, but the signal goes to the whole process group, the plugins included, as when
+// a service manager ends a group.
+func (n *Node) StopGroup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return n.process.Load().endGroup(ctx, syscall.SIGTERM)
+}
+
+// SignalGroup sends a signal that ends nothing to the server and its plugins.
+func (n *Node) SignalGroup(signal syscall.Signal) error {
+	return n.process.Load().signalGroup(signal)
 }
 
 // Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
 func (n *Node) Kill(ctx context.Context) error {
-	n.killed = true
-	return n.process.end(ctx, syscall.SIGKILL)
+	n.killed.Store(true)
+	err := n.process.Load().end(ctx, syscall.SIGKILL)
+	return errors.Join(err, n.Thaw()) // for its plugins
+}
+
+// Freeze stops the server and its plugins with SIGSTOP, as a machine that hangs or a partition would:
+// its connections stay open and nothing comes over them. Requests to it need a timeout of their own.
+// Thaw ends it.
+func (n *Node) Freeze() error {
+	n.frozen.Store(true)
+	return n.process.Load().signalGroup(syscall.SIGSTOP)
+}
+
+// Frozen says whether the node was frozen and not thawed.
+func (n *Node) Frozen() bool { return n.frozen.Load() }
+
+// Thaw lets a frozen node go on; another is left alone.
+func (n *Node) Thaw() error {
+	if !n.frozen.CompareAndSwap(true, false) {
+		return nil
+	}
+	err := n.process.Load().signalGroup(syscall.SIGCONT)
+	if errors.Is(err, syscall.ESRCH) { // it has ended
+		return nil
+	}
+	return err
 }
 
 // Restart stops the node, starts it again, unseals it and waits until it is active or standby.
@@ -134,18 +180,23 @@ func (n *Node) Seal(ctx context.Context) error {
 	return n.Client().Sys().SealWithContext(ctx)
 }
 
-// Unseal unseals the node and waits until it is active or standby. A node that is still joining
-// the raft cluster is asked again.
+// Unseal unseals the node and waits until it is active or standby. The key is taken once: a node
+// that is still joining the raft cluster unseals itself when it has joined, and one that is given
+// the key again meanwhile starts two elections, which take each other's news of a lost lead.
 func (n *Node) Unseal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	taken := false
 	return Until(ctx, n.Name+" to be unsealed", func(ctx context.Context) (bool, error) {
 		health, err := n.health(ctx)
 		switch {
 		case err != nil:
 			return false, err
 		case !health.Initialized || health.Sealed:
-			_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+			if !taken {
+				_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
+				taken = err == nil
+			}
 			return false, err
 		default:
 			return health.active() || health.ready(), nil
@@ -173,14 +224,14 @@ type healthStatus struct {
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`
 	Version     string `json:"version"`
-	LeaderKnown bool   `json:"-"`
+	Leader      string `json:"-"` // of a standby: the address of the active node, if it knows one
 }
 
 // active says whether the node serves requests itself.
 func (h healthStatus) active() bool { return h.Initialized && !h.Sealed && !h.Standby }
 
 // ready says whether the node is a standby that knows where to forward requests.
-func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.LeaderKnown }
+func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.Leader != "" }
 
 // health asks the node how it is. An error means that it does not answer.
 func (n *Node) health(ctx context.Context) (healthStatus, error) {
@@ -195,7 +246,7 @@ func (n *Node) health(ctx context.Context) (healthStatus, error) {
 		if err := n.get(ctx, "/v1/sys/leader", &leader); err != nil {
 			return health, err
 		}
-		health.LeaderKnown = leader.Address != ""
+		health.Leader = leader.Address
 	}
 	return health, nil
 }
@@ -220,12 +271,13 @@ func (n *Node) get(ctx context.Context, path string, into any) error {
 }
 
 // environment is the environment of servers and commands: this process's without the settings of
-// the person who runs it, and with a home directory of its own.
+// the person who runs it, and with a home directory of its own. A plugin that is killed leaves its
+// socket behind, so temporary files are in the cluster's directory, too.
 func (n *Node) environment() []string {
-	env := []string{"HOME=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
+	env := []string{"HOME=" + n.cluster.Dir, "TMPDIR=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "VAULT_") || name == "HOME" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
+		if strings.HasPrefix(name, "VAULT_") || name == "HOME" || name == "TMPDIR" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
 			continue
 		}
 		env = append(env, entry)

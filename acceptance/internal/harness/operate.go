@@ -44,6 +44,25 @@ func (n *Node) Reload(ctx context.Context, mounts ...string) error {
 	return err
 }
 
+// StepDown makes the active node give up the lead. It returns when the node has begun to.
+func (n *Node) StepDown(ctx context.Context) error {
+	return n.Client().Sys().StepDownWithContext(ctx)
+}
+
+// RawRead returns what lies under a key of Vault's storage, decrypted; nil: nothing. The node must
+// be active.
+func (n *Node) RawRead(ctx context.Context, key string) ([]byte, error) {
+	secret, err := n.Client().Logical().ReadWithContext(ctx, "sys/raw/"+key)
+	if err != nil || secret == nil {
+		return nil, err
+	}
+	value, ok := secret.Data["value"].(string)
+	if !ok {
+		return nil, fmt.Errorf("sys/raw/%s answered no value", key)
+	}
+	return []byte(value), nil
+}
+
 // PluginProcesses lists the running processes of a plugin of this node. Vault starts one at its
 // first use.
 func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, error) {
@@ -53,7 +72,7 @@ func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, err
 	}
 	var found []Process
 	for _, p := range all {
-		if p.Parent == n.process.cmd.Process.Pid && strings.HasSuffix(p.Command, "/"+name) {
+		if p.Parent == n.process.Load().cmd.Process.Pid && strings.HasSuffix(p.Command, "/"+name) {
 			found = append(found, p)
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// process is a server process that ends when its owner does.
+// process is a server process that ends when its owner does. It leads a process group of its own,
+// which its children are in, too: a signal can be sent to all of them and to nobody else.
 type process struct {
 	cmd      *exec.Cmd
 	watchdog *exec.Cmd
@@ -31,6 +33,7 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 	// Deliberately without a context: a server is ended by stop and kill, in their order.
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})} //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, env
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -47,15 +50,15 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 }
 
 // guard starts the watchdog: a shell that waits for the end of its standard input, which comes
-// when this process dies however it dies (a test that ran into its time limit runs no clean-up),
-// and ends the server then.
+// when this process dies however it dies (a test that ran into its time limit runs no clean-up, and
+// Ctrl-C does not reach another process group), and ends the server then, also where it is frozen.
 func (p *process) guard() error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer read.Close()
-	script := fmt.Sprintf("cat >/dev/null; kill -TERM %d", p.cmd.Process.Pid)
+	script := fmt.Sprintf("cat >/dev/null; kill -TERM %[1]d; kill -s CONT -- -%[1]d", p.cmd.Process.Pid)
 	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
 	p.watchdog.Stdin = read
 	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
@@ -91,6 +94,26 @@ func (p *process) end(ctx context.Context, signal os.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
+	return p.wait(ctx, signal)
+}
+
+// endGroup is end with the signal sent to the whole process group, as a terminal and some service
+// managers do.
+func (p *process) endGroup(ctx context.Context, signal syscall.Signal) error {
+	p.dismiss()
+	if err := p.signalGroup(signal); err != nil {
+		return err
+	}
+	return p.wait(ctx, signal)
+}
+
+// signalGroup sends a signal to the process and its children.
+func (p *process) signalGroup(signal syscall.Signal) error {
+	return syscall.Kill(-p.cmd.Process.Pid, signal)
+}
+
+// wait waits for the end of the process. When ctx ends first, it is killed and the error says so.
+func (p *process) wait(ctx context.Context, signal os.Signal) error {
 	select {
 	case <-p.exited:
 		return nil
@@ -127,6 +150,21 @@ func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 	return found, nil
 }
 
+// Gone waits until none of the processes runs any more, whosever children they have become.
+func Gone(ctx context.Context, processes ...Process) error {
+	for _, p := range processes {
+		program, _, _ := strings.Cut(p.Command, " ")
+		err := Until(ctx, fmt.Sprintf("process %d, %s, to end", p.PID, filepath.Base(program)), func(ctx context.Context) (bool, error) {
+			running, err := findProcesses(ctx, filepath.Dir(program))
+			return !slices.ContainsFunc(running, func(r Process) bool { return r.PID == p.PID }), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
 // those that do not, and returns how many there were.
 func killLeftovers(ctx context.Context, dir string) (int, error) {
@@ -152,4 +190,7 @@ func killLeftovers(ctx context.Context, dir string) (int, error) {
 }
 
 // Kill ends the process with SIGKILL, as a crash would.
-func (p Process) Kill() error { return syscall.Kill(p.PID, syscall.SIGKILL) }
+func (p Process) Kill() error { return p.Signal(syscall.SIGKILL) }
+
+// Signal sends the process a signal.
+func (p Process) Signal(signal syscall.Signal) error { return syscall.Kill(p.PID, signal) }

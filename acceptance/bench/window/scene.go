@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
+)
+
+// The paths that are measured.
+const (
+	tokenPath = "pagero/token/acme"
+	kvPath    = "kv/acme"
+)
+
+// warmUp is how many rounds come before those that count.
+const warmUp = 10
+
+// entry is a value of about the size of an account's stored entry.
+var entry = strings.Repeat("x", 1500)
+
+// round is what one round took.
+type round struct {
+	window   time.Duration // from the server's consumption of the token to the reader's receipt
+	exchange time.Duration // from the reader's request to its receipt
+	puts     [2]time.Duration
+}
+
+// scene is a Vault with an account of which every read runs an exchange, and a KV mount.
+type scene struct {
+	vault  *api.Logical
+	server *sandbox.Server
+}
+
+// close stops the authorization server.
+func (s *scene) close() { _ = s.server.Close() }
+
+// prepare mounts the engines and enrols the account.
+func prepare(ctx context.Context, node *harness.Node) (*scene, error) {
+	server, err := sandbox.Start(sandbox.Config{})
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{vault: node.Client().Logical(), server: server}
+	if err := s.fill(ctx, node); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// fill does the work of prepare.
+func (s *scene) fill(ctx context.Context, node *harness.Node) error {
+	token, err := s.server.Login(ctx, sandbox.DefaultClientID, sandbox.DefaultUsername)
+	if err != nil {
+		return err
+	}
+	if err := node.Enable(ctx, "pagero", "vault-plugin-pagero", nil); err != nil {
+		return err
+	}
+	if err := node.Enable(ctx, "kv", "kv", map[string]string{"version": "1"}); err != nil {
+		return err
+	}
+	for _, write := range []struct {
+		path string
+		data map[string]any
+	}{
+		{"pagero/config", map[string]any{"allowed_hosts": "*.pageroonline.com,127.0.0.1"}},
+		{"pagero/clients/default", map[string]any{
+			"client_id":     sandbox.DefaultClientID,
+			"client_secret": sandbox.DefaultClientSecret,
+			"token_url":     s.server.TokenURL(),
+			"ca_cert":       string(s.server.CACertPEM()),
+		}},
+		{"pagero/accounts/acme", map[string]any{"refresh_token": token, "refresh_on_read": true}},
+	} {
+		if _, err := s.vault.WriteWithContext(ctx, write.path, write.data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure runs so many rounds: an exchange and two writes, which come first in every other round.
+func (s *scene) measure(ctx context.Context, count int) ([]round, error) {
+	var (
+		rounds   = make([]round, warmUp+count)
+		received = map[string]time.Time{} // by access token
+		order    []string
+	)
+	for i := range rounds {
+		steps := []func() error{
+			func() error {
+				began := time.Now()
+				token, err := s.read(ctx)
+				received[token] = time.Now()
+				rounds[i].exchange = received[token].Sub(began)
+				order = append(order, token)
+				return err
+			},
+			func() error { return s.put(ctx, &rounds[i].puts) },
+		}
+		if i%2 == 1 {
+			steps[0], steps[1] = steps[1], steps[0]
+		}
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	processed := map[string]time.Time{}
+	for _, r := range s.server.Requests() {
+		processed[r.AccessToken] = r.Processed
+	}
+	if len(processed) != len(rounds) {
+		return nil, fmt.Errorf("%d reads ran %d exchanges", len(rounds), len(processed))
+	}
+	for i, token := range order {
+		rounds[i].window = received[token].Sub(processed[token])
+	}
+	return rounds[warmUp:], nil
+}
+
+// read reads the token, which runs an exchange.
+func (s *scene) read(ctx context.Context) (string, error) {
+	secret, err := s.vault.ReadWithContext(ctx, tokenPath)
+	if err != nil {
+		return "", err
+	}
+	if secret == nil || len(secret.Warnings) > 0 {
+		return "", fmt.Errorf("%s answered %+v", tokenPath, secret)
+	}
+	token, ok := secret.Data["access_token"].(string)
+	if !ok {
+		return "", errors.New("no access token in the answer")
+	}
+	return token, nil
+}
+
+// put writes to the KV mount twice.
+func (s *scene) put(ctx context.Context, took *[2]time.Duration) error {
+	for i := range took {
+		began := time.Now()
+		if _, err := s.vault.WriteWithContext(ctx, kvPath, map[string]any{"value": entry}); err != nil {
+			return err
+		}
+		took[i] = time.Since(began)
+	}
+	return nil
+}
