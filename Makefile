@@ -63,8 +63,10 @@ simulate-selftest: ## look whether the simulation finds deliberate defects
 	go test -timeout 0 -count 1 -v -run '^TestDefectsAreFound$$' ./backend/internal/account/simulation -selftest
 
 .PHONY: test-acceptance
-test-acceptance: ## run the tests with a real Vault process
+test-acceptance: ## run the tests with a real Vault process and, where one can be had, a Chromium
 	@scripts/get-vault >/dev/null
+	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
+	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
 	cd acceptance && go test -race -timeout 20m ./...
 
 .PHONY: lint
