@@ -31,6 +31,14 @@ func TestARestartAndASealOfVaultKeepEverything(t *testing.T) {
 // newEnrolledStageInOwnVault is newEnrolledStage in a Vault that no other test uses.
 func newEnrolledStageInOwnVault(t *testing.T) *stage {
 	t.Helper()
+	s := newStageIn(t, startOwnVault(t), sandbox.Config{Faults: true})
+	s.enrol()
+	return s
+}
+
+// startOwnVault starts a Vault that no other test uses.
+func startOwnVault(t *testing.T) *harness.Cluster {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	cluster, err := harness.Start(ctx, harness.Options{Plugins: []harness.Plugin{builtPlugin}})
@@ -45,9 +53,7 @@ func newEnrolledStageInOwnVault(t *testing.T) *stage {
 			t.Error(err)
 		}
 	})
-	s := newStageIn(t, cluster, sandbox.Config{Faults: true})
-	s.enrol()
-	return s
+	return cluster
 }
 
 // wantKept asserts that an interruption loses nothing: the access token is still there without an
