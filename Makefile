@@ -63,9 +63,12 @@ simulate-selftest: ## look whether the simulation finds deliberate defects
 	go test -timeout 0 -count 1 -v -run '^TestDefectsAreFound$$' ./backend/internal/account/simulation -selftest
 
 .PHONY: test-acceptance
-test-acceptance: ## run the tests with a real Vault process
+test-acceptance: ## run the tests with a real Vault process and, where one can be had, a Chromium
 	@scripts/get-vault >/dev/null
-	cd acceptance && go test -race -timeout 20m ./...
+	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
+	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
+	@# -count 1: the tests build the plugin, which Go's cache of test results does not see.
+	cd acceptance && go test -race -count 1 -timeout 20m ./...
 
 .PHONY: lint
 lint: ## check the linter's configuration, then lint and check the format of every module

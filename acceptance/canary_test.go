@@ -3,9 +3,11 @@ package acceptance
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
@@ -127,4 +129,69 @@ func TestLeaksAreFound(t *testing.T) {
 	if found := leaks([]byte("prefix-one"), secrets); !maps.Equal(found, map[string]bool{"one": true}) {
 		t.Errorf("found %v", found)
 	}
+}
+
+// TestNoSecretOfALoginGetsOut does the same for logins, and looks at the pages, too.
+func TestNoSecretOfALoginGetsOut(t *testing.T) {
+	t.Parallel()
+	s := newLoginStage(t)
+	var answers, accessTokens []string
+	note := func(pages ...sandbox.Page) {
+		for _, page := range pages {
+			if strings.HasPrefix(page.URL.String(), s.callbackURL()) {
+				answers = append(answers, page.Body)
+			}
+		}
+	}
+	for mode, user := range map[string]string{"query": "alice", "form_post": "bob"} {
+		note(s.visit(s.authorize(user, fields{"spare": true, "response_mode": mode}))...)
+		accessTokens = append(accessTokens, s.accessToken(user))
+	}
+	back := s.logInUpToTheCallback(s.authorize("acme", nil))
+	echo, err := s.sandbox.SetFault(sandbox.Fault{
+		When: sandbox.FaultAfter, Count: 1, Action: sandbox.ActionBody, Status: http.StatusBadRequest,
+		Body: `{"error":"{{refresh_token}}","error_description":"{{access_token}} {{refresh_token}}"}`,
+	})
+	must(t, err)
+	note(s.comeBack(back), s.comeBack(back))
+	if echo.Hits() != 1 {
+		t.Error("the answer that has the tokens in the wrong place did not come")
+	}
+	broken, err := s.sandbox.SetFault(sandbox.Fault{When: sandbox.FaultAfter, Count: 1, Action: sandbox.ActionTruncate, Bytes: 60})
+	must(t, err)
+	note(s.comeBack(s.logInUpToTheCallback(s.authorize("acme", nil))))
+	if broken.Hits() != 1 {
+		t.Error("the answer that breaks off did not come")
+	}
+	kept := credentials()
+	kept["keep_password"], kept["refresh_on_read"] = true, true
+	s.write("accounts/acme", kept)
+	s.sandbox.RevokeUser(sandbox.DefaultUsername)
+	accessTokens = append(accessTokens, s.accessToken("acme")) // after a login by itself
+	must(t, s.node.Reload(s.ctx, s.mount+"/"))
+	answers = append(answers, string(s.read("accounts/acme").raw), string(s.do(http.MethodDelete, "accounts/bob", nil).raw))
+	must(t, s.sandbox.Pause())
+	answers = append(answers, string(s.do(http.MethodDelete, "accounts/acme", nil).raw))
+
+	secrets := s.loginSecrets()
+	if newest, err := s.sandbox.UserRefreshToken(sandbox.DefaultUsername); err != nil || !strings.HasPrefix(newest, refreshTokenPrefix) {
+		t.Fatalf("refresh tokens begin with something else: %v", err)
+	}
+	if len(secrets) < 9 { // three, and a verifier for each of six codes
+		t.Fatalf("there are too few secrets to look for: %d", len(secrets))
+	}
+	for i, token := range accessTokens {
+		secrets[fmt.Sprintf("access token %d", i)] = token
+	}
+	if len(answers) < 8 {
+		t.Fatalf("there are too few answers to look at: %d", len(answers))
+	}
+	for _, text := range answers {
+		for what, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("an answer contains the %s:\n%s", what, text)
+			}
+		}
+	}
+	s.wantNotLogged(secrets)
 }

@@ -36,7 +36,6 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 		{http.MethodPost, "clients/default", "no_such_field"},
 		{http.MethodPost, "clients/new", "clientsecret"},
 		{http.MethodPost, "accounts/acme", "no_such_field"},
-		{http.MethodPost, "accounts/new", "auto_refresh"}, // does not exist yet
 		{http.MethodPost, "token/acme", "no_such_field"},
 		{http.MethodPost, "refresh/acme", "no_such_field"},
 	} {

@@ -1,5 +1,6 @@
 // Package acceptance tests the built plugin in a real Vault process against the sandbox, through
-// the HTTP API and the vault command. Nothing is skipped: without a Vault the tests fail.
+// the HTTP API, the vault command and a browser. Without a Vault the tests fail. Those with a browser
+// are skipped where no Chromium can be had, unless REQUIRE_BROWSER is set.
 package acceptance
 
 import (

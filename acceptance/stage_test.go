@@ -59,23 +59,29 @@ func newStage(t *testing.T) *stage {
 	return newStageIn(t, shared, sandbox.Config{Faults: true})
 }
 
-// newStageIn does so in another Vault or with another sandbox.
+// newStageIn does so in another Vault or with another sandbox. MOUNT in the redirect URIs of its
+// clients stands for the mount's path.
 func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *stage {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
-	server, err := sandbox.Start(config)
-	must(t, err)
-	t.Cleanup(func() { _ = server.Close() })
 	s := &stage{
 		t:       t,
 		ctx:     ctx,
 		cluster: cluster,
 		node:    cluster.Nodes[0],
-		sandbox: server,
 		mount:   fmt.Sprintf("pagero%d", mounts.Add(1)),
 		token:   cluster.RootToken,
 	}
+	for _, client := range config.Clients {
+		for i, uri := range client.RedirectURIs {
+			client.RedirectURIs[i] = s.expand(uri)
+		}
+	}
+	server, err := sandbox.Start(config)
+	must(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	s.sandbox = server
 	must(t, s.node.Enable(ctx, s.mount, pluginName, nil))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -114,6 +120,8 @@ func (s *stage) client() fields {
 		"client_id":     sandbox.DefaultClientID,
 		"client_secret": sandbox.DefaultClientSecret,
 		"token_url":     s.sandbox.TokenURL(),
+		"authorize_url": s.sandbox.AuthorizeURL(),
+		"revoke_url":    s.sandbox.RevokeURL(),
 		"ca_cert":       string(s.sandbox.CACertPEM()),
 	}
 }

@@ -123,6 +123,16 @@ type completed struct {
 var errNoLogin = invalid("this login is not known here any more: it was completed before, it took too long, or it never began; " +
 	"nothing was changed; begin a new one with a write to authorize/<account>")
 
+// spareError is what went wrong with the login for a spare grant. The account has
+// its first grant by then.
+type spareError struct {
+	account string
+	err     error
+}
+
+func (e *spareError) Error() string { return e.err.Error() }
+func (e *spareError) Unwrap() error { return e.err }
+
 func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) (*completed, error) {
 	if err := b.writable(); err != nil {
 		return nil, err
@@ -135,6 +145,14 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 	if err != nil {
 		return nil, fmt.Errorf("storage failed while looking for the login: %w; nothing was changed; try again", err)
 	}
+	done, err := b.completeKnownLogin(ctx, state, l, data)
+	if err != nil && l.AsSpare && !errors.Is(err, errNoLogin) {
+		err = &spareError{l.Account, err}
+	}
+	return done, err
+}
+
+func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l *login.Login, data *framework.FieldData) (*completed, error) {
 	c, err := b.loadClient(ctx, l.Client)
 	if err != nil {
 		return nil, err
@@ -144,14 +162,14 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 	}
 	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
 		b.Logger().Warn("a login's answer names another issuer, or none", "account", l.Account, "client", l.Client)
-		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed", l.Account, l.Client)
+		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; where the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
 	}
 	if text := data.Get(fieldError).(string); text != "" {
 		return nil, b.endLogin(ctx, state, l, oauth.RegisteredCode(text))
 	}
 	code := oauth.NewSecret(data.Get(fieldCode).(string))
 	if !code.IsSet() {
-		return nil, invalid("account %q: the answer holds no code; nothing was changed", l.Account)
+		return nil, invalid("account %q: the answer holds no code; nothing was changed; begin a new login with a write to authorize/%s", l.Account, l.Account)
 	}
 	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
 		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},

@@ -144,8 +144,9 @@ shorten() {
 	sed -E 's/(eyJ[A-Za-z0-9_-]{9})[A-Za-z0-9_.-]{20,}([A-Za-z0-9_-]{8})/\1…\2/g'
 }
 
-# play_setup registers the plugin, mounts it, and stores a client and an account. The variables in
-# the commands are set here and in play_start; the commands are shown as they stand.
+# play_setup registers the plugin, mounts it, stores a client, and enrols an account by a login and
+# another by a refresh token. The variables in the commands are set here and in play_start; the
+# commands are shown as they stand.
 # shellcheck disable=SC2016
 play_setup() {
 	cd "$REPO"
@@ -162,12 +163,19 @@ play_setup() {
 	step "Store the OAuth client. The secret goes in and never comes out again."
 	CLIENT_ID=sandbox-client CLIENT_SECRET=sandbox-secret
 	run 'vault write pagero/clients/default client_id=$CLIENT_ID client_secret=$CLIENT_SECRET \
-       token_url=$SANDBOX_URL/oauth/v2/oauth-token ca_cert=@$CA'
+       token_url=$SANDBOX_URL/oauth/v2/oauth-token authorize_url=$SANDBOX_URL/oauth/v2/oauth-authorize \
+       revoke_url=$SANDBOX_URL/oauth/v2/oauth-revoke ca_cert=@$CA \
+       redirect_uris=$VAULT_ADDR/v1/pagero/callback'
+	unset CLIENT_SECRET
 
-	step "Log in once, as a person does in the browser, to get the first refresh token."
-	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file $CA -username alice)'
+	step "Enrol the account acme by a login: Vault gives a URL for the browser of whoever is to log in."
+	assign 'URL=$(vault write -field=authorization_url pagero/authorize/acme spare=true)'
 
-	step "Hand the refresh token to Vault. It works once, and from now on only Vault uses it."
-	run 'vault write pagero/accounts/acme refresh_token=$REFRESH_TOKEN'
-	unset REFRESH_TOKEN CLIENT_SECRET
+	step "Log in there. The sandbox plays the person with the browser. Vault gets two grants, and nobody sees a refresh token."
+	run 'pagero-sandbox visit -ca-file $CA -username alice "$URL"'
+
+	step "Or enrol an account with a refresh token from elsewhere. It works once, and from now on only Vault uses it."
+	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file $CA -username bob)'
+	run 'vault write pagero/accounts/pasted refresh_token=$REFRESH_TOKEN'
+	unset REFRESH_TOKEN URL
 }

@@ -35,19 +35,25 @@ func RepoRoot() (string, error) {
 
 // VaultBinary returns the path of a vault binary, as scripts/get-vault finds or builds it. Its
 // progress goes to stderr. The answer is remembered.
-var VaultBinary = sync.OnceValues(func() (string, error) {
+var VaultBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-vault") })
+
+// ChromiumBinary does so for a Chromium, as scripts/get-chromium finds or installs it.
+var ChromiumBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-chromium") })
+
+// pathFrom runs a script that prints a path.
+func pathFrom(script string) (string, error) {
 	root, err := RepoRoot()
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(root, "scripts", "get-vault"))
+	cmd := exec.CommandContext(context.Background(), filepath.Join(root, "scripts", script))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("scripts/get-vault: %w", err)
+		return "", fmt.Errorf("scripts/%s: %w", script, err)
 	}
 	return strings.TrimSpace(string(out)), nil
-})
+}
 
 // Plugin is a plugin binary and how it is registered.
 type Plugin struct {

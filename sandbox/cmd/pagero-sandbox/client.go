@@ -28,26 +28,38 @@ type target struct{ url, caFile string }
 
 func (t *target) register(flags *flag.FlagSet) {
 	flags.StringVar(&t.url, "url", "", "base `URL` of the sandbox (required)")
-	flags.StringVar(&t.caFile, "ca-file", "", "`file` with the sandbox's certificate authority (required)")
+	registerCAFile(flags, &t.caFile)
+}
+
+func registerCAFile(flags *flag.FlagSet, name *string) {
+	flags.StringVar(name, "ca-file", "", "`file` with the sandbox's certificate authority (required)")
+}
+
+// newClient returns a client that trusts the authority in the file, and nothing
+// else.
+func newClient(caFile string) (*http.Client, error) {
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s holds no certificate", caFile)
+	}
+	return &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
+		Timeout:   requestTimeout,
+	}, nil
 }
 
 // do sends a request and returns the answer's status and body.
 func (t *target) do(r *http.Request) (status int, body []byte, err error) {
-	ca, err := os.ReadFile(t.caFile)
+	client, err := newClient(t.caFile)
 	if err != nil {
 		return 0, nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
-		return 0, nil, fmt.Errorf("%s holds no certificate", t.caFile)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{
-		Transport:     transport,
-		Timeout:       requestTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	defer client.CloseIdleConnections()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	answer, err := client.Do(r)
 	if err != nil {
 		return 0, nil, err

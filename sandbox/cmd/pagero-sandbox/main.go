@@ -1,6 +1,6 @@
 // Command pagero-sandbox runs a local stand-in for Pagero Online's authorization
-// server, and stands in for the two things that a person does with one: obtain
-// the first refresh token, and call the API with an access token.
+// server, and stands in for what a person does with one: obtain the first refresh
+// token, log in with a browser, and call the API with an access token.
 package main
 
 import (
@@ -17,6 +17,7 @@ const usage = `Usage: pagero-sandbox <command> [flags]
 Commands:
   serve   run the sandbox until SIGINT or SIGTERM
   login   log in with a password and print the first refresh token
+  visit   open an authorization URL as a browser does, log in, and print the last page
   call    use an access token at the protected API
 
 "pagero-sandbox <command> -h" describes the flags.
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string, std streams) int {
 	commands := map[string]func(context.Context, []string, streams) error{
 		"serve": serve,
 		"login": login,
+		"visit": visit,
 		"call":  call,
 	}
 	if len(args) == 0 {
@@ -79,17 +81,25 @@ func newFlags(name string, std streams) *flag.FlagSet {
 	return flags
 }
 
-// parse reads the flags and refuses anything that is none.
-func parse(flags *flag.FlagSet, args []string) error {
+// parse reads the flags, and after them one argument into each of the variables;
+// it refuses anything more or less.
+func parse(flags *flag.FlagSet, args []string, arguments ...*string) error {
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return err
 		}
 		return errUsage
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(flags.Output(), "%s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
+	if flags.NArg() > len(arguments) {
+		fmt.Fprintf(flags.Output(), "%s: unexpected argument %q\n", flags.Name(), flags.Arg(len(arguments)))
 		return errUsage
+	}
+	if flags.NArg() < len(arguments) {
+		fmt.Fprintf(flags.Output(), "%s: an argument is missing after the flags\n", flags.Name())
+		return errUsage
+	}
+	for i, argument := range arguments {
+		*argument = flags.Arg(i)
 	}
 	return nil
 }

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -171,6 +175,52 @@ func TestBadUsage(t *testing.T) {
 	} {
 		if code, _, _ := runWith(t, "", test.args...); code != test.code {
 			t.Errorf("%q: exit code %d, want %d", test.args, code, test.code)
+		}
+	}
+}
+
+func TestVisitLogsInAndPrintsTheLastPage(t *testing.T) {
+	srv, err := sandbox.Start(sandbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if r.FormValue("code") == "" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		fmt.Fprintf(w, "<h1>Back</h1><p>%s%s</p>", r.FormValue("state"), r.FormValue("error"))
+	}))
+	t.Cleanup(back.Close)
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, srv.CACertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	address := srv.AuthorizeURL() + "?" + url.Values{
+		"response_type": {"code"}, "client_id": {sandbox.DefaultClientID}, "state": {"the-state"},
+		"redirect_uri": {back.URL + "/v1/pagero/callback"},
+	}.Encode()
+	for _, test := range []struct {
+		args  []string
+		code  int
+		out   string
+		fails string
+	}{
+		{[]string{address}, exitOK, "Back\nthe-state\n", ""},
+		{[]string{"--username", "bob", address}, exitOK, "Back\nthe-state\n", ""},
+		{[]string{"--cancel", address}, exitError, "Back\nthe-stateaccess_denied\n", "status 400"},
+		{[]string{"--password", "wrong", address}, exitError, "", "password is wrong"},
+		{nil, exitUsage, "", "argument is missing"},
+		{[]string{address, "more"}, exitUsage, "", "unexpected argument"},
+	} {
+		code, out, errOut := runWith(t, "", append([]string{"visit", "--ca-file", caFile}, test.args...)...)
+		if code != test.code || out != test.out || !strings.Contains(errOut, test.fails) {
+			t.Errorf("%q: exit code %d, output %q, %s", test.args, code, out, errOut)
 		}
 	}
 }
