@@ -51,6 +51,7 @@ type backend struct {
 	accounts *account.Manager
 	logins   login.Store
 	tidying  tidying
+	metrics  *metrics
 
 	config      atomic.Pointer[config] // nil: ask the storage
 	configEpoch atomic.Uint64          // counts what outdates a read of config
@@ -92,7 +93,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		},
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathClients(), b.pathAccounts(), b.pathToken(), b.pathRefresh(),
-			b.pathAuthorize(), b.pathCallback(), b.pathStatus(),
+			b.pathAuthorize(), b.pathCallback(), b.pathStatus(), b.pathMetrics(),
 		),
 		Clean:        b.clean,
 		Invalidate:   b.invalidate,
@@ -101,6 +102,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	if err := b.Setup(ctx, conf); err != nil {
 		return nil, err
 	}
+	b.metrics = newMetrics(b.overview)
 	b.logins = login.Store{Storage: accountStorage{b.storage}, Now: now}
 	b.accounts = account.NewManager(account.Options{
 		Storage:   accountStorage{b.storage},
@@ -111,6 +113,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		Process:   deps.process,
 		NewID:     rand.Text,
 		Jitter:    deps.jitter,
+		Observe:   b.metrics.observe,
 		Notify:    (&events{sender: b, logger: b.Logger()}).notify,
 		Logger:    b.Logger(),
 	})

@@ -158,6 +158,9 @@ func (m *mount) doFor(ctx context.Context, op logical.Operation, path string, da
 	case a.data[logical.HTTPContentType] != nil:
 		a.status, _ = a.data[logical.HTTPStatusCode].(int)
 		a.page, _ = a.data[logical.HTTPRawBody].(string)
+		if a.path == "metrics" {
+			break
+		}
 		if a.data[logical.HTTPContentType] != pageType || a.data[logical.HTTPCacheControlHeader] != "no-store" {
 			m.t.Errorf("the page is %v", a.data)
 		}

@@ -56,6 +56,7 @@ var operations = []operationTest{
 	{"refresh", logical.UpdateOperation, "refresh/acme", nil, 200, tokenUses},
 
 	{"status", logical.ReadOperation, "status", nil, 200, nil},
+	{"metrics", logical.ReadOperation, "metrics", nil, 200, nil},
 
 	{"authorize", logical.UpdateOperation, "authorize/acme", fields{"ttl": "1h"}, 200, []fault{
 		{verb: get, key: "account/"}, {verb: get, key: "client/"}, {verb: get, key: "config"}, {verb: put, key: "login/"},

@@ -13,6 +13,12 @@ import (
 // statusLimit is how many accounts each list of the status names at the most.
 const statusLimit = 1000
 
+// What is counted, whether there is any or not.
+var (
+	states      = []account.State{account.StateNew, account.StateReady, account.StateFailing, account.StateInDoubt, account.StateDead}
+	spareStates = []account.SpareState{account.SpareNone, account.SpareReady, account.SpareUsed}
+)
+
 func (b *backend) pathStatus() []*framework.Path {
 	return []*framework.Path{{
 		Pattern: "status",
@@ -53,18 +59,22 @@ func statusFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (b *backend) overview() account.Overview {
+	return b.accounts.Overview(now().Add(expiryWarning), statusLimit)
+}
+
 func (b *backend) readStatus(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 	// Only the node that may write knows of all that happens.
 	if err := b.writable(); err != nil {
 		return nil, err
 	}
-	o := b.accounts.Overview(now().Add(expiryWarning), statusLimit)
-	states, spares, ending := map[string]any{}, map[string]any{}, map[string]any{}
-	for _, state := range []account.State{account.StateNew, account.StateReady, account.StateFailing, account.StateInDoubt, account.StateDead} {
-		states[string(state)] = o.States[state]
+	o := b.overview()
+	byState, bySpare, ending := map[string]any{}, map[string]any{}, map[string]any{}
+	for _, state := range states {
+		byState[string(state)] = o.States[state]
 	}
-	for _, spare := range []account.SpareState{account.SpareNone, account.SpareReady, account.SpareUsed} {
-		spares[string(spare)] = o.Spares[spare]
+	for _, spare := range spareStates {
+		bySpare[string(spare)] = o.Spares[spare]
 	}
 	for name, t := range o.Ending {
 		ending[name] = formatTime(t)
@@ -77,6 +87,6 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 	}
 	return &logical.Response{Data: map[string]any{
 		"version": Version, "complete": o.Surveyed, "accounts": o.Known, "unsaved": o.Unsaved,
-		"states": states, "spares": spares, "attention": attention, "ending": ending,
+		"states": byState, "spares": bySpare, "attention": attention, "ending": ending,
 	}}, nil
 }

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -94,6 +95,7 @@ func (b *backend) cachedToken(name string, req *logical.Request) *logical.Respon
 	if !found {
 		return nil
 	}
+	b.metrics.cached.Inc()
 	return tokenResponse(answer)
 }
 
@@ -104,9 +106,14 @@ func decodeAsk(data *framework.FieldData) account.Ask {
 
 func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	answer, err := b.accounts.Token(ctx, data.Get(fieldName).(string), decodeAsk(data))
+	if errors.Is(err, account.ErrReadOnly) {
+		return nil, err // the node that answers counts it
+	}
 	if err != nil {
+		b.metrics.reads.WithLabelValues("error").Inc()
 		return nil, err
 	}
+	b.metrics.reads.WithLabelValues(string(answer.Source)).Inc()
 	return tokenResponse(answer), nil
 }
 

@@ -170,7 +170,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 func TestHelpOfEveryPathReadsWell(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		for _, path := range []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme", "authorize/acme", "callback", "status"} {
+		for _, path := range []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme", "authorize/acme", "callback", "status", "metrics"} {
 			a := m.do(logical.HelpOperation, path, nil)
 			help, _ := a.data["help"].(string)
 			route := m.Route(path)
@@ -225,7 +225,7 @@ func TestOpenAPIDocumentIsComplete(t *testing.T) {
 		}
 		want := []string{
 			"pagero-authorize-account", "pagero-complete-login", "pagero-complete-with-parameters-login", "pagero-configure", "pagero-delete-account", "pagero-delete-client", "pagero-list-accounts", "pagero-list-clients",
-			"pagero-read-account", "pagero-read-client", "pagero-read-configuration", "pagero-read-status", "pagero-read-token", "pagero-read-with-parameters-token",
+			"pagero-read-account", "pagero-read-client", "pagero-read-configuration", "pagero-read-metrics", "pagero-read-status", "pagero-read-token", "pagero-read-with-parameters-token",
 			"pagero-refresh-account", "pagero-reset-configuration", "pagero-write-account", "pagero-write-client",
 		}
 		if got := slices.Sorted(maps.Keys(ids)); !slices.Equal(got, want) {

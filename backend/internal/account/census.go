@@ -30,6 +30,7 @@ type record struct {
 	state     State
 	spare     SpareState
 	unsaved   bool
+	used      int64    // when the grant was used last, in Unix seconds
 	expires   int64    // when the authorization ends, in Unix seconds; 0: not known
 	attention *Problem // nil: nobody has to do anything
 }
@@ -132,6 +133,7 @@ type Overview struct {
 	Spares   map[SpareState]int
 	Problems []Problem            // the accounts that need a person, in order of their names
 	Ending   map[string]time.Time // authorizations that end soon, by account
+	Oldest   time.Time            // when the refresh token was issued that is the oldest of those alive; zero: none is known
 }
 
 // overview sums up. At most limit problems and ending authorizations are listed.
@@ -144,6 +146,9 @@ func (c *census) overview(soon time.Time, limit int) Overview {
 		o.Spares[r.spare]++
 		if r.unsaved {
 			o.Unsaved++
+		}
+		if r.state != StateDead && (o.Oldest.IsZero() || r.used < o.Oldest.Unix()) {
+			o.Oldest = time.Unix(r.used, 0).UTC()
 		}
 		if r.attention != nil {
 			o.Problems = append(o.Problems, *r.attention)

@@ -90,7 +90,7 @@ func (m *Manager) revoke(ctx context.Context, s *slot, name string) (warnings []
 	}
 	deadline := clock().Add(settings.ExchangeTimeout)
 	for what, g := range a.living() {
-		r, _ := m.present(deadline, client, settings.ExchangeTimeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+		r, _ := m.present(ForRevoke, deadline, client, settings.ExchangeTimeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 			return m.Exchanger.Revoke(ctx, c, g.RefreshToken)
 		})
 		if r.Outcome != oauth.Succeeded {

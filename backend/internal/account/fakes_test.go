@@ -302,7 +302,8 @@ func (f *fixture) restart(process string) {
 			defer f.noting.Unlock()
 			f.events = append(f.events, e)
 		},
-		Logger: hclog.New(&hclog.LoggerOptions{Output: f.log, Level: hclog.Trace, Mutex: &sync.Mutex{}}),
+		Observe: func(Purpose, oauth.Result) {},
+		Logger:  hclog.New(&hclog.LoggerOptions{Output: f.log, Level: hclog.Trace, Mutex: &sync.Mutex{}}),
 	})
 }
 

@@ -177,7 +177,7 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 		}
 		f.begun = begun
 		jitter := m.Jitter()
-		result, current := m.present(begun.Grant.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+		result, current := m.present(ForRefresh, begun.Grant.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 			return m.Exchanger.Refresh(ctx, c, begun.Grant.RefreshToken)
 		})
 		settled, step := begun.settle(outcome{Result: result, clientRevision: client.Revision, jitter: jitter})
@@ -261,7 +261,7 @@ func (c *Client) longest(timeout time.Duration) time.Duration {
 // server refuses the current one: that spends no refresh token and no code. It
 // tells whether the result was had with the current secret.
 func (m *Manager) present(
-	deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
+	purpose Purpose, deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
 ) (result oauth.Result, current bool) {
 	m.posting(deadline, timeout)
 	ctx, cancel := context.WithDeadline(m.ctx, deadline)
@@ -271,7 +271,9 @@ func (m *Manager) present(
 		defer cancel()
 		c := client.Client
 		c.Secret = secret
-		return post(ctx, c)
+		r := post(ctx, c)
+		m.Observe(purpose, r)
+		return r
 	}
 	result = with(client.Secret)
 	if result.Outcome != oauth.Rejected || result.Code != oauth.CodeInvalidClient || !client.PreviousSecret.IsSet() {

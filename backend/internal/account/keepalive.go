@@ -25,7 +25,7 @@ func (m *Manager) refreshSpare(s *slot, name string, f *flight, a *Account, clie
 	}
 	f.begun, f.ofSpare = begun, true
 	jitter := m.Jitter()
-	result, current := m.present(begun.Spare.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+	result, current := m.present(ForSpare, begun.Spare.Intent.Deadline, client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 		return m.Exchanger.Refresh(ctx, c, begun.Spare.RefreshToken)
 	})
 	settled := begun.settleSpare(outcome{Result: result, jitter: jitter})

@@ -139,7 +139,7 @@ func (m *Manager) prepareLogin(s *slot, name string, l Login) (a *Account, clien
 // whether the client's current secret was accepted. It changes nothing that is
 // shared, and nothing in it can fail or wait after the answer.
 func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.Duration, l Login) (granted *Account, current bool, err error) {
-	result, current := m.present(clock().Add(client.longest(timeout)), client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+	result, current := m.present(ForLogin, clock().Add(client.longest(timeout)), client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 		if l.Code != nil {
 			return m.Exchanger.RedeemCode(ctx, c, *l.Code)
 		}

@@ -55,6 +55,18 @@ type Exchanger interface {
 
 var _ Exchanger = (*oauth.Exchanger)(nil)
 
+// Purpose is what a POST to the authorization server is for. The values are part
+// of the plugin's interface.
+type Purpose string
+
+// The purposes.
+const (
+	ForRefresh Purpose = "refresh" // the account's grant
+	ForSpare   Purpose = "spare"   // its spare grant
+	ForLogin   Purpose = "login"
+	ForRevoke  Purpose = "revoke"
+)
+
 // Options are what a Manager works with. All are required.
 type Options struct {
 	Storage   Storage
@@ -75,7 +87,9 @@ type Options struct {
 	// Notify is told what happens to accounts, in order for each. It is called
 	// while the account's lock is held and must not wait for anything.
 	Notify func(Event)
-	Logger hclog.Logger
+	// Observe is told what became of each POST. It must not wait for anything.
+	Observe func(Purpose, oauth.Result)
+	Logger  hclog.Logger
 }
 
 // Manager holds all accounts of a mount. All methods are safe for concurrent

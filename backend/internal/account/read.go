@@ -17,8 +17,20 @@ const NotSaved = "the newest refresh token is not saved yet, because Vault's sto
 // the same time.
 const maxRounds = 5
 
+// Source is where an answer comes from. The values are part of the plugin's
+// interface.
+type Source string
+
+// The sources.
+const (
+	FromCache    Source = "cache"    // memory, or the storage after a start
+	FromExchange Source = "exchange" // the reader waited for one
+	FromStale    Source = "stale"    // a refresh is due that cannot run now: there is a warning
+)
+
 // Answer is an access token for a reader.
 type Answer struct {
+	Source         Source
 	Token          *AccessToken
 	TTL            time.Duration // whole seconds, at least 1
 	RotationPeriod time.Duration // whole seconds, at least 1
@@ -59,7 +71,11 @@ func (m *Manager) Token(ctx context.Context, name string, ask Ask) (Answer, erro
 			d = Decide(a, m.withRevision(ctx, env, a), ask)
 		}
 		if d.Action == Serve {
-			return serve(a, d), nil
+			answer := serve(a, d)
+			if ask.shared {
+				answer.Source = FromExchange
+			}
+			return answer, nil
 		}
 		// Only the node that may write knows whether an exchange is under way.
 		if err := m.Writable(); err != nil {
@@ -187,7 +203,7 @@ func lastFailure(name string, a *Account, now time.Time) error {
 }
 
 func serve(a *Account, d Decision) Answer {
-	answer := Answer{Token: a.Access, TTL: d.TTL, RotationPeriod: d.RotationPeriod}
+	answer := Answer{Source: FromCache, Token: a.Access, TTL: d.TTL, RotationPeriod: d.RotationPeriod}
 	if d.Warning != "" {
 		answer.Warnings = append(answer.Warnings, d.Warning)
 	}
@@ -199,6 +215,7 @@ func serve(a *Account, d Decision) Answer {
 
 func stale(a *Account, d Decision, why *Error) Answer {
 	answer := serve(a, d)
+	answer.Source = FromStale
 	answer.Warnings = append(answer.Warnings, "the access token is valid until "+stamp(a.Access.Expires)+", but could not be refreshed: "+why.Error())
 	return answer
 }

@@ -178,7 +178,10 @@ func (m *Manager) describe(name string, a *Account) (record, chore) {
 	settings := m.tender.settings
 	m.tender.mu.Unlock()
 	env := m.env(settings)
-	r := record{state: a.State(), spare: a.SpareState(), unsaved: a.Unsaved, attention: a.problem(name, env.Now)}
+	r := record{
+		state: a.State(), spare: a.SpareState(), unsaved: a.Unsaved, attention: a.problem(name, env.Now),
+		used: later(a.Grant.Authorized, a.Grant.Used).Unix(),
+	}
 	if settings.AuthorizationLifetime > 0 && a.Grant.Death == nil {
 		r.expires = a.Grant.Authorized.Add(settings.AuthorizationLifetime).Unix()
 	}

@@ -98,6 +98,7 @@ func (w *world) startProcess() {
 		NewID:   func() string { w.mu.Lock(); defer w.mu.Unlock(); ids++; return fmt.Sprintf("%s/%d", p.id, ids) },
 		Jitter:  func() float64 { w.mu.Lock(); defer w.mu.Unlock(); return w.stream("jitter " + p.id).Float64() },
 		Notify:  func(account.Event) {},
+		Observe: func(account.Purpose, oauth.Result) {},
 		Logger:  hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: panics{w}}),
 	})
 	w.processes = append(w.processes, p)
