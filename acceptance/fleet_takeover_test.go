@@ -33,6 +33,15 @@ func (k kill) underWay(r exchange) bool {
 	}
 }
 
+// earliest returns the time before which an exchange that was under way cannot have begun. It is not
+// before its token was issued.
+func (k kill) earliest(r exchange, issued time.Time) time.Time {
+	if k.began.After(issued) && !k.began.After(r.Time) { // else an orphan of the kill before has sent it
+		return k.began
+	}
+	return issued
+}
+
 // checkTakeovers asserts that no process presented a refresh token that another process had under way
 // when it was killed, before that exchange could not go on any more.
 func (b *books) checkTakeovers(t *tally) {
@@ -50,11 +59,8 @@ func (b *books) checkTakeovers(t *tally) {
 					continue
 				}
 				t.takeovers++
-				began := issued[token]                                   // no exchange began before its token was issued
-				if began.Before(k.began) && !k.began.After(first.Time) { // else an orphan of the kill before sent it
-					began = k.began
-				}
-				if waited := again.Time.Sub(began); waited < announcement+b.f.timeout+grace {
+				waited := again.Time.Sub(k.earliest(first, issued[token]))
+				if waited < announcement+b.f.timeout+grace {
 					b.f.t.Errorf("%s: the refresh token %s was presented at %s, and again by another process at %s: "+
 						"it waited %s at most from the beginning of the first exchange", first.User, sandbox.TokenHash(token)[:8],
 						first.Time.Format(time.StampMilli), again.Time.Format(time.StampMilli), waited)
