@@ -88,7 +88,7 @@ func TestALeaderThatStandsStillDoesNotWriteLater(t *testing.T) {
 			readers := f.readAll(f.atLeader())
 			f.waitAll(faults)
 			t.Cleanup(func() { must(t, old.Thaw()) })
-			must(t, f.ending(kill{what: "of a leader that stood still", began: began}, old.Freeze))
+			must(t, f.ending(kill{what: "of a leader that stood still", began: began, frozen: old}, old.Freeze))
 			f.releaseAll(faults)
 			active, err := cluster.Active(f.ctx)
 			must(t, err)
