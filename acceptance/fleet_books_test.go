@@ -42,9 +42,10 @@ func (t tally) String() string {
 
 // books are the server's records of the exchanges of a fleet, in the order in which they came.
 type books struct {
-	f   *fleet
-	all []exchange
-	of  map[string][]exchange // the presentations of a refresh token
+	f    *fleet
+	all  []exchange
+	of   map[string][]exchange // the presentations of a refresh token
+	ends []kill                // of processes, in their order
 }
 
 // exchange is one presentation of a refresh token.
@@ -118,7 +119,8 @@ func (e exchange) rejected() bool {
 
 // books takes the server's records. All after the first settled ones are proofs.
 func (f *fleet) books(settled int) *books {
-	b := &books{f: f, of: map[string][]exchange{}}
+	b := &books{f: f, of: map[string][]exchange{}, ends: slices.Concat(f.kills, f.lostLeads())}
+	slices.SortFunc(b.ends, func(a, b kill) int { return a.before.Compare(b.before) })
 	for i, r := range f.sandbox.Requests() {
 		e := exchange{Request: r, proof: i >= settled}
 		b.all = append(b.all, e)
@@ -136,7 +138,7 @@ func (b *books) inTheAir(r exchange) bool {
 // killOf returns the kill that may have hit this exchange under way: the first one after it came, or
 // else the last one shortly before. It was before the next exchange at the given time, zero for none.
 func (b *books) killOf(r exchange, next time.Time) (k kill, found bool) {
-	for _, each := range b.f.kills {
+	for _, each := range b.ends {
 		until := each.over
 		if until.IsZero() {
 			until = each.after.Add(late)

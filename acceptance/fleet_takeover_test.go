@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -20,6 +21,36 @@ const (
 // saving is how long an exchange may go on after its answer, on a machine that is not too slow.
 const saving = time.Second
 
+// lostLeads returns when nodes have lost the lead by themselves, which happens on a machine that is too
+// busy. Such a node can save nothing any more, like one that is killed; Vault's log tells of it.
+func (f *fleet) lostLeads() []kill {
+	f.t.Helper()
+	var found []kill
+	for _, node := range f.cluster.Nodes {
+		until := time.Now()
+		for _, k := range f.kills {
+			if k.frozen == node { // and loses the lead when it goes on
+				until = k.before
+			}
+		}
+		log, err := os.ReadFile(node.LogFile())
+		must(f.t, err)
+		for line := range strings.Lines(string(log)) {
+			if !strings.Contains(line, "core: leadership lost, stopping active operation") {
+				continue
+			}
+			text, _, _ := strings.Cut(line, " ")
+			at, err := time.Parse(time.RFC3339, text)
+			must(f.t, err)
+			if at.After(f.born) && at.Before(until) {
+				f.t.Logf("%s has lost the lead by itself at %s", node.Name, at.Format(time.StampMilli))
+				found = append(found, kill{what: "of a lead", before: at.Add(-saving), after: at})
+			}
+		}
+	}
+	return found
+}
+
 // underWay says whether the process that was killed had not come to know, or to save, what became of
 // the exchange.
 func (k kill) underWay(r exchange) bool {
@@ -31,6 +62,15 @@ func (k kill) underWay(r exchange) bool {
 	default: // an exchange that was in doubt before may have been saved as that
 		return r.Ended.IsZero() || r.Ended.After(k.after)
 	}
+}
+
+// earliest returns the time before which an exchange that was under way cannot have begun. It is not
+// before its token was issued.
+func (k kill) earliest(r exchange, issued time.Time) time.Time {
+	if k.began.After(issued) && !k.began.After(r.Time) { // else an orphan of the kill before has sent it
+		return k.began
+	}
+	return issued
 }
 
 // checkTakeovers asserts that no process presented a refresh token that another process had under way
@@ -45,16 +85,13 @@ func (b *books) checkTakeovers(t *tally) {
 				b.f.t.Errorf("%s: the refresh token %s was presented at %s, and again at %s while the first exchange was under way",
 					first.User, sandbox.TokenHash(token)[:8], first.Time.Format(time.StampMilli), again.Time.Format(time.StampMilli))
 			}
-			for _, k := range b.f.kills {
+			for _, k := range b.ends {
 				if !k.underWay(first) || again.Time.Before(k.after) {
 					continue
 				}
 				t.takeovers++
-				began := issued[token]                                   // no exchange began before its token was issued
-				if began.Before(k.began) && !k.began.After(first.Time) { // else an orphan of the kill before sent it
-					began = k.began
-				}
-				if waited := again.Time.Sub(began); waited < announcement+b.f.timeout+grace {
+				waited := again.Time.Sub(k.earliest(first, issued[token]))
+				if waited < announcement+b.f.timeout+grace {
 					b.f.t.Errorf("%s: the refresh token %s was presented at %s, and again by another process at %s: "+
 						"it waited %s at most from the beginning of the first exchange", first.User, sandbox.TokenHash(token)[:8],
 						first.Time.Format(time.StampMilli), again.Time.Format(time.StampMilli), waited)
@@ -67,7 +104,7 @@ func (b *books) checkTakeovers(t *tally) {
 
 // overlap says whether an exchange began before the one before it had ended, though its process lived.
 func (b *books) overlap(first, again exchange) bool {
-	for _, k := range b.f.kills {
+	for _, k := range b.ends {
 		if k.underWay(first) {
 			return false
 		}

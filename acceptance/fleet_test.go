@@ -27,6 +27,7 @@ type fleet struct {
 	turn    atomic.Int64 // the node that is asked next
 
 	timeout time.Duration // the mount's exchange_timeout
+	born    time.Time
 
 	mu     sync.Mutex
 	got    map[string]sighting  // access tokens that readers got
@@ -59,6 +60,7 @@ type kill struct {
 	began         time.Time // no exchange that was under way had begun before; zero: not known
 	over          time.Time // when another process had taken over; zero: not known
 	orderly       bool      // the process had the time to save what it got: it explains no loss
+	frozen        *harness.Node
 }
 
 // newFleet enrols so many accounts at the stage, every other one with a spare. exchangeTimeout is the
@@ -66,7 +68,7 @@ type kill struct {
 func newFleet(s *stage, accounts int, exchangeTimeout time.Duration) *fleet {
 	s.t.Helper()
 	f := &fleet{
-		stage: s, crowd: 8, timeout: exchangeTimeout,
+		stage: s, crowd: 8, timeout: exchangeTimeout, born: time.Now(),
 		got: map[string]sighting{}, logins: map[string]time.Time{},
 	}
 	f.write("config", fields{"exchange_timeout": exchangeTimeout.String()})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,7 +77,13 @@ func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *
 		mount:   fmt.Sprintf("pagero%d", mounts.Add(1)),
 		token:   cluster.RootToken,
 	}
-	must(t, s.node.Enable(ctx, s.mount, pluginName, nil))
+	must(t, harness.Until(ctx, "the mount", func(ctx context.Context) (bool, error) { // a busy cluster may change its leader
+		err := s.node.Enable(ctx, s.mount, pluginName, nil)
+		if err != nil && strings.Contains(err.Error(), "path is already in use") { // by an attempt without an answer
+			err = nil
+		}
+		return err == nil, err
+	}))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 		defer cancel()

@@ -41,7 +41,7 @@ var nodeConfig = template.Must(template.New("config").Parse(`
 storage "raft" {
   path                   = "{{.Dir}}/raft"
   node_id                = "{{.Name}}"
-  performance_multiplier = 1
+  performance_multiplier = {{.Multiplier}}
   # Nodes that join become voters at once, not after tens of seconds.
   autopilot_reconcile_interval = "500ms"
   autopilot_update_interval    = "200ms"
@@ -70,9 +70,15 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 	if len(n.cluster.Nodes) > 0 {
 		leader = n.cluster.Nodes[0].Address
 	}
+	// A leader loses its lead when it hears nothing of the others for so many half seconds. On a busy
+	// machine that happens to a healthy one.
+	multiplier := 1
+	if n.cluster.options.Nodes > 1 {
+		multiplier = 3
+	}
 	var text bytes.Buffer
-	err := nodeConfig.Execute(&text, map[string]string{
-		"Dir": n.dir, "Name": n.Name, "Leader": leader,
+	err := nodeConfig.Execute(&text, map[string]any{
+		"Multiplier": multiplier, "Dir": n.dir, "Name": n.Name, "Leader": leader,
 		"Address": address, "ClusterAddress": clusterAddress,
 		"PluginDir": n.cluster.PluginDir, "LogLevel": n.cluster.options.LogLevel,
 	})

@@ -49,20 +49,6 @@ func (n *Node) StepDown(ctx context.Context) error {
 	return n.Client().Sys().StepDownWithContext(ctx)
 }
 
-// RawRead returns what lies under a key of Vault's storage, decrypted; nil: nothing. The node must
-// be active.
-func (n *Node) RawRead(ctx context.Context, key string) ([]byte, error) {
-	secret, err := n.Client().Logical().ReadWithContext(ctx, "sys/raw/"+key)
-	if err != nil || secret == nil {
-		return nil, err
-	}
-	value, ok := secret.Data["value"].(string)
-	if !ok {
-		return nil, fmt.Errorf("sys/raw/%s answered no value", key)
-	}
-	return []byte(value), nil
-}
-
 // PluginProcesses lists the running processes of a plugin of this node. Vault starts one at its
 // first use.
 func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, error) {
