@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -63,6 +64,25 @@ func TestNoSecretIsLogged(t *testing.T) {
 	s.read("accounts/acme")
 
 	s.wantNotLogged(secrets)
+}
+
+func TestTheLogSaysHowLongAnExchangeTook(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.write("clients/default", s.client())
+	s.write("accounts/"+s.mount, fields{"refresh_token": s.login(sandbox.DefaultUsername)})
+	s.accessToken(s.mount)
+	said := regexp.MustCompile(`token refreshed: .*\bduration=[0-9.]+m?s\b`)
+	s.waitFor("the line in Vault's log", func() bool {
+		content, err := os.ReadFile(s.node.LogFile())
+		must(t, err)
+		for line := range strings.Lines(string(content)) {
+			if strings.Contains(line, "account="+s.mount) && said.MatchString(line) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // wantNotLogged looks for secrets, named by what they are, in all that the nodes have logged.

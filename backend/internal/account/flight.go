@@ -347,6 +347,7 @@ func (m *Manager) pause(d time.Duration) bool {
 func (m *Manager) report(name string, before, after *Account, r oauth.Result) {
 	fields := []any{
 		"account", name, "client", before.Client, "outcome", r.Outcome.String(), "state", after.State(),
+		// As text: on the way to Vault's log a Duration becomes a number of nanoseconds.
 		"duration", r.AnsweredAt.Sub(r.SentAt).Round(time.Millisecond).String(),
 	}
 	if r.Reason != "" {
