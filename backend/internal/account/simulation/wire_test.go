@@ -55,8 +55,9 @@ func (n wire) Refresh(ctx context.Context, client oauth.Client, refreshToken oau
 	if !n.dead {
 		w.answered(n.process, t, answer)
 	}
+	dead := n.dead
 	w.mu.Unlock()
-	if n.dead {
+	if dead {
 		w.end()
 	}
 	return answer
@@ -74,8 +75,9 @@ func (n wire) RedeemCode(ctx context.Context, client oauth.Client, code oauth.Co
 	if !n.dead && answer.Outcome == oauth.Succeeded {
 		w.received(n.process, w.server.tokens[answer.Tokens.RefreshToken.Reveal()])
 	}
+	dead := n.dead
 	w.mu.Unlock()
-	if n.dead {
+	if dead {
 		w.end()
 	}
 	return answer
