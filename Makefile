@@ -48,7 +48,7 @@ test: test-unit test-acceptance ## run all tests, with the race detector
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no Vault
-	go test -race -timeout 15m ./...
+	go test -race -timeout 30m ./...
 	cd sandbox && go test -race -timeout 5m ./...
 
 # Of the simulation: -exchanges N, -duration D, -first SEED, or -seed SEED to replay one.
@@ -68,7 +68,7 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
 	@# -count 1: the tests build the plugin, which Go's cache of test results does not see.
-	cd acceptance && go test -race -count 1 -timeout 20m ./...
+	cd acceptance && go test -race -count 1 -timeout 40m ./...
 
 .PHONY: lint
 lint: ## check the linter's configuration, then lint and check the format of every module

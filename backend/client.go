@@ -202,6 +202,21 @@ func (b *backend) lockClient(name string) (unlock func()) {
 	return lock.Unlock
 }
 
+// revocationURL is where grants are revoked; "" where nothing may be sent. Pagero's
+// own endpoint, which is there where none was written, gets no tokens of another
+// server.
+func (c *client) revocationURL(allowedHosts []string) string {
+	u, err := parseEndpoint(fieldRevokeURL, c.RevokeURL)
+	if err != nil || !hostAllowed(u, allowedHosts) {
+		return ""
+	}
+	token := endpoint{fieldTokenURL, c.TokenURL}
+	if c.RevokeURL == defaultRevokeURL && token.host() != u.Host {
+		return ""
+	}
+	return c.RevokeURL
+}
+
 // Client implements account.Clients. The host is checked again: allowed_hosts
 // may have changed since the client was written.
 func (b *backend) Client(ctx context.Context, name string) (*account.Client, error) {
@@ -221,17 +236,13 @@ func (b *backend) Client(ctx context.Context, name string) (*account.Client, err
 		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf(
 			"the host %q of its client %q is not one of the allowed_hosts any more; nothing was sent; correct config (allowed_hosts) or clients/%s", u.Hostname(), name, name)}
 	}
-	revokeURL := c.RevokeURL
-	if u, err := parseEndpoint(fieldRevokeURL, revokeURL); err != nil || !hostAllowed(u, cfg.AllowedHosts) {
-		revokeURL = ""
-	}
 	return &account.Client{
 		Client: oauth.Client{
 			ID:         c.ID,
 			Secret:     c.Secret,
 			AuthMethod: oauth.AuthMethod(c.AuthMethod),
 			TokenURL:   c.TokenURL,
-			RevokeURL:  revokeURL,
+			RevokeURL:  c.revocationURL(cfg.AllowedHosts),
 			CACert:     []byte(c.CACert),
 		},
 		PreviousSecret: c.PreviousSecret,

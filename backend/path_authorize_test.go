@@ -173,6 +173,20 @@ func TestDeleteRevokesTheGrants(t *testing.T) {
 		m.wantWarning(m.want(m.delete("accounts/acme"), 200), "was not revoked")
 		m.want(m.read("accounts/acme"), 404)
 
+		// Another server's tokens do not go to Pagero.
+		m.pagero.revoked, m.pagero.away = nil, false
+		m.want(m.write("config", fields{"allowed_hosts": "*.pageroonline.com,sso.example.com"}), 204)
+		elsewhere := fields{"client_secret": clientSecret, "token_url": "https://sso.example.com/token"}
+		m.want(m.write("clients/default", elsewhere), 204)
+		m.want(m.write("accounts/acme", fields{"refresh_token": firstToken}), 204)
+		m.wantWarning(m.want(m.delete("accounts/acme"), 200), "no revoke_url that may be used")
+		if len(m.pagero.revoked) > 0 {
+			t.Errorf("revoked %q at another server", m.pagero.revoked)
+		}
+		m.want(m.write("clients/default", fields{"client_secret": clientSecret, "revoke_url": "https://sso.example.com/revoke"}), 204)
+		m.want(m.write("accounts/acme", fields{"refresh_token": firstToken}), 204)
+		m.want(m.delete("accounts/acme"), 204)
+
 		m.pagero.revoked = nil
 		m.want(m.write("accounts/acme", fields{"refresh_token": firstToken}), 204)
 		m.want(m.write("config", fields{"allowed_hosts": "other.example.com"}), 204)

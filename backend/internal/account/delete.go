@@ -85,7 +85,7 @@ func (m *Manager) revoke(ctx context.Context, s *slot, name string) (warnings []
 		return warnings
 	}
 	if client.RevokeURL == "" {
-		failed("grant", "the host of its client's revoke_url is not one of the allowed_hosts")
+		failed("grant", "its client has no revoke_url that may be used: it is not written, or its host is not one of the allowed_hosts")
 		return warnings
 	}
 	deadline := clock().Add(settings.ExchangeTimeout)

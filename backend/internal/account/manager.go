@@ -25,8 +25,8 @@ type Settings struct {
 	AuthorizationLifetime time.Duration
 }
 
-// Client is an OAuth client, ready for an exchange. Its RevokeURL is "" where the
-// mount does not allow that host.
+// Client is an OAuth client, ready for an exchange. Its RevokeURL is "" where
+// nothing may be sent to it.
 type Client struct {
 	oauth.Client
 	// PreviousSecret is tried where the server refuses Secret; unset: none.

@@ -10,6 +10,8 @@ import (
 const (
 	firstBackOff = time.Second
 	maxBackOff   = 60 * time.Second
+	// longestBackOff is after how many failures the wait grows no more.
+	longestBackOff = 6
 	// maxRetryAfter bounds what a server's Retry-After can ask for.
 	maxRetryAfter = 10 * time.Minute
 	// humanBackOff is the wait after a refusal that repeats until a person
@@ -149,10 +151,17 @@ func (a Account) died(o outcome) (Account, next) {
 	a.LastError.Message += "; the spare grant has taken over"
 	a = a.retire(&a.Grant)
 	a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true
-	if rest := a.Grant.Rest; rest.After(o.AnsweredAt) {
-		// It was presented a short while ago, and the server wants it to wait.
-		a.Failure = &Failure{Kind: FailedThrottled, Reason: "the server did not take the spare's refresh token a short while ago", Count: 1, NextAttempt: rest}
-		return a, land
+	if rest := a.Grant.Rest; !a.Grant.DoubtSince.IsZero() || rest.After(o.AnsweredAt) {
+		// It was presented a short while ago, and not taken. Its waits go on from
+		// there: it rests as long as it would have as a spare, and the next failure
+		// is not the first.
+		a.Failure = &Failure{
+			Kind: FailedThrottled, Reason: "the server did not take the spare's refresh token a short while ago",
+			Count: longestBackOff, NextAttempt: later(rest, o.AnsweredAt),
+		}
+		if rest.After(o.AnsweredAt) {
+			return a, land
+		}
 	}
 	return a, useSpare
 }
@@ -205,7 +214,7 @@ func (a Account) failed(kind FailureKind, o outcome) Account {
 // come back at one moment.
 func backOff(count int, jitter float64) time.Duration {
 	wait := maxBackOff
-	if shift := count - 1; shift < 6 {
+	if shift := count - 1; shift < longestBackOff {
 		wait = min(wait, firstBackOff<<max(shift, 0))
 	}
 	return wait/2 + time.Duration(jitter*float64(wait/2))
