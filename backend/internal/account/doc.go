@@ -14,8 +14,8 @@
 // pure transitions between them (transitions.go), the pure policy
 // (policy.go), the stored form (stored.go), the store (store.go), the slots
 // that hold what memory knows of an account (slot.go), the flights that run
-// exchanges (flight.go), the logins that begin grants (login.go), and the Manager
-// that ties them together.
+// exchanges (flight.go), what comes before and around one POST (post.go), the
+// logins that begin grants (login.go), and the Manager that ties them together.
 //
 // What the plugin does by itself is in three files: what is due when, which is
 // pure (chore.go), what memory knows of all accounts (census.go), and who does what

@@ -21,7 +21,7 @@ type defect struct {
 }
 
 var defects = []defect{
-	{"no intent is written before the POST", "flight.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
+	{"no intent is written before the POST", "post.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
 	{"another process's intent is not waited for", "policy.go", []string{`env.Now.Before(until)`, `false`}},
 	{"another process's intent is overridden by force", "policy.go", []string{`in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`}},
 	{"the account's lock is not taken", "slot.go", []string{"	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"}},
@@ -105,7 +105,7 @@ var defects = []defect{
 	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
 `, `		served()
 `}},
-	{"a code is presented twice", "flight.go", []string{`	result = with(client.Secret)
+	{"a code is presented twice", "post.go", []string{`	result = with(client.Secret)
 `, `	result = with(client.Secret)
 	if result.Outcome == oauth.InDoubt {
 		result = with(client.Secret)
