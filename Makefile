@@ -51,7 +51,7 @@ test-unit: ## run the tests that need no Vault
 	go test -race -timeout 30m ./...
 	cd sandbox && go test -race -timeout 5m ./...
 
-# Of the simulation: -exchanges N, -duration D, -first SEED, or -seed SEED to replay one.
+# Of the simulation: -exchanges N, -seeds N, -duration D, -first SEED, or -seed SEED to replay one.
 SIMULATE ?= -exchanges 1000000
 
 .PHONY: simulate

@@ -17,6 +17,7 @@ var (
 	first    = flag.Uint64("first", 1, "the first seed")
 	want     = flag.Int("exchanges", 100_000, "go on until so many exchanges were run")
 	duration = flag.Duration("duration", 0, "go on for so long, in place of a number of exchanges")
+	seeds    = flag.Uint64("seeds", 0, "play so many seeds, in place of a number of exchanges")
 )
 
 // play runs one seed in a bubble of its own.
@@ -49,8 +50,11 @@ func TestSimulation(t *testing.T) {
 	)
 	next.Store(*first - 1)
 	enough := func() bool {
-		if *duration > 0 {
+		switch {
+		case *duration > 0:
 			return time.Since(began) > *duration
+		case *seeds > 0:
+			return next.Load() >= *first-1+*seeds
 		}
 		return exchanges.Load() >= int64(*want)
 	}
