@@ -189,7 +189,8 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			a = &settled
 			continue
 		case step == logIn && m.open.Err() == nil:
-			m.report(name, begun, &settled, result)
+			// Whether a person is needed, the login's end tells.
+			m.Logger.Warn("grant died; logging in with the kept password", "account", name, "client", a.Client, "error", settled.LastError.Message)
 			return m.logInAgain(s, name, f, &settled, client, timeout)
 		}
 		m.save(s, name, f, &settled, result)

@@ -110,7 +110,7 @@ func (m *Manager) survey() error {
 	t.mu.Lock()
 	begun, left := t.begun, t.left
 	t.mu.Unlock()
-	share := len(left)
+	urgent := 0
 	if !begun {
 		first, err := m.store.listAuto(m.open)
 		if err != nil {
@@ -120,13 +120,9 @@ func (m *Manager) survey() error {
 		if err != nil {
 			return err
 		}
-		left = append(first, all...)
-		share = len(first)
+		left, urgent = append(first, all...), len(first)
 	}
-	share = min(len(left), share+max(surveyLeast, len(left)/surveyShare))
-	if begun {
-		share = min(len(left), max(surveyLeast, len(left)/surveyShare))
-	}
+	share := min(len(left), urgent+max(surveyLeast, len(left)/surveyShare))
 	for i, name := range left[:share] {
 		if err := m.visit(name); err != nil {
 			m.remember(left[i:])
@@ -154,7 +150,7 @@ func (m *Manager) visit(name string) error {
 	epoch := m.table.epoch.Load()
 	a, err := m.store.get(m.open, name)
 	var e *Error
-	if errors.As(err, &e) && m.open.Err() == nil {
+	if errors.As(err, &e) && e.unreadable {
 		m.Logger.Warn("an account could not be surveyed", "error", e)
 		return nil
 	}
@@ -197,7 +193,7 @@ func (a *Account) problem(name string, now time.Time) *Problem {
 		p.Remedy = fmt.Sprintf("%slog in again: authorize/%s begins a login in a browser", a.describeNextLogin(now), name)
 	case a.Failure != nil && (a.Failure.Kind == FailedClient || a.Failure.Kind == FailedRequest) && a.LastError != nil:
 		p.Since, p.Error = a.LastError.Time, a.LastError.Message
-		p.Remedy = fmt.Sprintf("correct clients/%s", a.Client)
+		p.Remedy = fmt.Sprintf("correct clients/%s; where that is right, log in again: authorize/%s begins a login in a browser", a.Client, name)
 	default:
 		return nil
 	}

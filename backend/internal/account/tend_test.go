@@ -290,6 +290,24 @@ func TestSurveyReadsAShareAMinute(t *testing.T) {
 	})
 }
 
+func TestSurveyGoesOnWhereTheStorageFailedAndPassesOverWhatItCannotRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.enrol("beta")
+		f.storage.entries[StoragePrefix+"alien"] = []byte(`{"version":99}`)
+		f.restart("process-2")
+		f.storage.failing(errDisk, "get")
+		f.tended(5 * time.Minute)
+		f.wantPosts()
+		f.storage.setFault(nil)
+		f.tended(2 * time.Minute)
+		f.wantPosts("rt-0")
+		if o := f.Overview(time.Now(), 10); !o.Surveyed || o.Known != 2 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
 func TestStatusFollowsEveryChange(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.settings.AuthorizationLifetime = 100 * 24 * time.Hour
