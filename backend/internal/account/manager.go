@@ -127,7 +127,7 @@ func NewManager(o Options) *Manager {
 // changed.
 func (m *Manager) Get(ctx context.Context, name string) (*Account, error) {
 	if s := m.table.find(name); s != nil {
-		if a := s.cached.Load(); a != nil {
+		if a := s.look(); a != nil {
 			return a, nil
 		}
 	}

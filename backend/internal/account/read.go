@@ -45,7 +45,7 @@ func (m *Manager) Cached(name string, settings Settings, ask Ask) (answer Answer
 	if s == nil {
 		return Answer{}, false
 	}
-	a := s.cached.Load()
+	a := s.look()
 	if a == nil || a.Unsaved {
 		return Answer{}, false
 	}

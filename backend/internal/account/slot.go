@@ -17,6 +17,9 @@ type slot struct {
 	lock chan struct{}
 	// cached is the account as readers see it; nil: ask the storage.
 	cached atomic.Pointer[Account]
+	// used tells that somebody has looked at cached since the last sweep; see
+	// table.evictUnused.
+	used atomic.Bool
 	// ahead is the account where memory knows more than the storage: a Put
 	// failed. Only the holder of lock touches it.
 	ahead *Account
@@ -40,6 +43,16 @@ func (s *slot) acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// look returns the account as readers see it, for one of them; nil: ask the
+// storage.
+func (s *slot) look() *Account {
+	a := s.cached.Load()
+	if a != nil && !s.used.Load() { // a write each time would cost the other cores their cache line
+		s.used.Store(true)
+	}
+	return a
+}
+
 // publish shows an account to readers. It must not be changed afterwards.
 func (s *slot) publish(a *Account) {
 	s.mu.Lock()
@@ -54,7 +67,7 @@ type table struct {
 	// note is told of every account that is shown to readers, with slot.mu held.
 	note func(name string, a *Account)
 	// epoch counts what makes a storage read that is under way worthless:
-	// an invalidation, a delete.
+	// an invalidation, a delete, an eviction.
 	epoch atomic.Uint64
 }
 
@@ -84,18 +97,27 @@ func (t *table) fill(s *slot, a *Account, epoch uint64) *Account {
 	}
 	if t.epoch.Load() == epoch {
 		s.cached.Store(a)
+		s.used.Store(true)
 		s.note(s.name, a)
 	}
 	return a
 }
 
-// evict forgets an account that nobody reads. What the storage does not have
-// stays: a rescue copy, and what the holder of the lock knows.
-func (t *table) evict(name string) {
-	s := t.find(name)
-	if s == nil {
-		return
-	}
+// evictUnused takes those accounts out of memory that nobody has looked at since
+// the last call. The slots stay: they are small, and somebody may hold one's lock.
+func (t *table) evictUnused() {
+	t.slots.Range(func(_, value any) bool {
+		if s := value.(*slot); !s.used.Swap(false) {
+			t.evict(s)
+		}
+		return true
+	})
+}
+
+// evict takes an account out of memory. What the storage does not have stays: a
+// rescue copy, and what the holder of the lock knows. An account that is refreshed
+// in the background stays, too, so that no read of it ever waits.
+func (t *table) evict(s *slot) {
 	select {
 	case s.lock <- struct{}{}:
 		defer func() { <-s.lock }()
@@ -107,7 +129,8 @@ func (t *table) evict(name string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == nil {
+	if a := s.cached.Load(); a != nil && !a.AutoRefresh && s.flight == nil {
+		t.epoch.Add(1) // a storage read under way may have begun before the last write
 		s.cached.Store(nil)
 	}
 }

@@ -20,6 +20,9 @@ const (
 	// surveyLeast how many at the least.
 	surveyShare = 50
 	surveyLeast = 200
+	// sweepInterval is how long an account stays in memory that nobody reads, at the
+	// least, and half of how long at the most.
+	sweepInterval = 10 * time.Minute
 )
 
 // tender keeps the accounts: it surveys them after the start, refreshes those that
@@ -31,7 +34,7 @@ type tender struct {
 	busy     bool       // a share of the survey is under way
 	begun    bool       // the survey has its list
 	left     []string   // names that the survey has not come to
-	warm     []string   // accounts that only a chore has brought into memory
+	swept    time.Time  // when the accounts that nobody reads were last taken out of memory
 	settings Settings   // at the last kick
 	limiter  *rate.Limiter
 	slots    chan struct{} // one for each chore under way
@@ -59,15 +62,16 @@ func (m *Manager) Tend() {
 	}()
 }
 
-// tend starts the loop, once, and reads a share of the accounts.
+// tend starts the loop, once, and reads a share of the accounts. Memory is swept
+// on every node: standbys answer reads, too.
 func (m *Manager) tend() {
+	m.sweep()
 	if m.Writable() != nil {
 		return
 	}
 	settings, err := m.Settings(m.open)
 	if err == nil {
 		m.keepSettings(settings)
-		m.cool()
 		m.startChores()
 		err = m.survey()
 	}
@@ -76,15 +80,19 @@ func (m *Manager) tend() {
 	}
 }
 
-// cool takes the accounts out of memory that a chore has brought there: most
-// grants that are kept alive belong to accounts that nobody reads.
-func (m *Manager) cool() {
-	m.tender.mu.Lock()
-	warm := m.tender.warm
-	m.tender.warm = nil
-	m.tender.mu.Unlock()
-	for _, name := range warm {
-		m.table.evict(name)
+// sweep takes accounts out of memory that nobody reads: those of applications that
+// are gone, and those whose grants are only kept alive.
+func (m *Manager) sweep() {
+	t := &m.tender
+	now := clock()
+	t.mu.Lock()
+	due := now.Sub(t.swept) >= sweepInterval
+	if due {
+		t.swept = now
+	}
+	t.mu.Unlock()
+	if due {
+		m.table.evictUnused()
 	}
 }
 
@@ -144,21 +152,20 @@ func (m *Manager) visit(name string) error {
 	if m.open.Err() != nil {
 		return m.open.Err()
 	}
-	if m.census.knows(name) {
-		return nil
+	for !m.census.knows(name) {
+		epoch := m.table.epoch.Load()
+		a, err := m.store.get(m.open, name)
+		var e *Error
+		if errors.As(err, &e) && e.unreadable {
+			m.Logger.Warn("an account could not be surveyed", "error", e)
+			return nil
+		}
+		if err != nil || a == nil {
+			return err
+		}
+		r, next := m.describe(name, a)
+		m.census.setUnknown(name, r, next, func() bool { return m.table.epoch.Load() == epoch })
 	}
-	epoch := m.table.epoch.Load()
-	a, err := m.store.get(m.open, name)
-	var e *Error
-	if errors.As(err, &e) && e.unreadable {
-		m.Logger.Warn("an account could not be surveyed", "error", e)
-		return nil
-	}
-	if err != nil || a == nil {
-		return err
-	}
-	r, next := m.describe(name, a)
-	m.census.setUnknown(name, r, next, func() bool { return m.table.epoch.Load() == epoch })
 	return nil
 }
 
@@ -297,7 +304,6 @@ func (m *Manager) do(name string) chore {
 	if err != nil {
 		return again
 	}
-	cold := m.table.cold(name)
 	a, err := m.peek(name)
 	if err != nil {
 		return again
@@ -319,11 +325,6 @@ func (m *Manager) do(name string) chore {
 	case <-m.open.Done():
 		return again
 	}
-	if cold && !a.AutoRefresh {
-		m.tender.mu.Lock()
-		m.tender.warm = append(m.tender.warm, name)
-		m.tender.mu.Unlock()
-	}
 	if a, err = m.peek(name); f.err != nil || err != nil || a == nil {
 		return again
 	}
@@ -341,10 +342,4 @@ func (m *Manager) peek(name string) (*Account, error) {
 		}
 	}
 	return m.store.get(m.open, name)
-}
-
-// cold tells whether memory holds nothing of the account.
-func (t *table) cold(name string) bool {
-	s := t.find(name)
-	return s == nil || s.cached.Load() == nil
 }

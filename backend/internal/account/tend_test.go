@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -336,35 +335,6 @@ func TestStatusFollowsEveryChange(t *testing.T) {
 		want("deleted", func(o Overview) bool { return o.Known == 1 && len(o.Problems) == 0 })
 		f.tended(11 * 24 * time.Hour)
 		want("old", func(o Overview) bool { return len(o.Ending) == 1 && !o.Ending["acme"].IsZero() })
-	})
-}
-
-func TestAccountsThatOnlyChoresTouchDoNotStayInMemory(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		f.settings.KeepaliveInterval = time.Hour
-		for i := range 20 {
-			f.enrol(fmt.Sprint("account-", i))
-		}
-		f.restart("process-2")
-		f.tended(3 * time.Hour)
-		if n := len(f.server.posts()); n < 40 {
-			t.Errorf("%d exchanges", n)
-		}
-		time.Sleep(time.Minute)
-		f.Tend()
-		synctest.Wait()
-		f.Tend()
-		synctest.Wait()
-		cached := 0
-		f.table.slots.Range(func(_, s any) bool {
-			if s.(*slot).cached.Load() != nil {
-				cached++
-			}
-			return true
-		})
-		if cached > 2 {
-			t.Errorf("%d accounts are in memory", cached)
-		}
 	})
 }
 
