@@ -3,6 +3,7 @@ package account
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -55,11 +56,22 @@ func (m *Manager) Tend() {
 	m.tender.busy = true
 	go func() {
 		defer m.flights.Done()
-		m.tend()
+		m.contained(m.tend)
 		m.tender.mu.Lock()
 		defer m.tender.mu.Unlock()
 		m.tender.busy = false
 	}()
+}
+
+// contained does background work, whose panic must not end the process: exchanges
+// may be under way in it.
+func (m *Manager) contained(work func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.Logger.Error("panic in the background work", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	work()
 }
 
 // tend starts the loop, once, and reads a share of the accounts. Memory is swept
@@ -229,7 +241,7 @@ func (m *Manager) startChores() {
 	t.running = true
 	go func() {
 		defer m.flights.Done()
-		m.doChores()
+		m.contained(m.doChores)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.running = false
@@ -254,7 +266,9 @@ func (m *Manager) doChores() {
 		go func() {
 			defer m.flights.Done()
 			defer func() { <-m.tender.slots }()
-			m.census.done(name, m.do(name))
+			next := chore{refreshTask, clock().Add(choreRetry)}
+			m.contained(func() { next = m.do(name) })
+			m.census.done(name, next)
 		}()
 	}
 }

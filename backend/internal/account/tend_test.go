@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -335,6 +336,31 @@ func TestStatusFollowsEveryChange(t *testing.T) {
 		want("deleted", func(o Overview) bool { return o.Known == 1 && len(o.Problems) == 0 })
 		f.tended(11 * 24 * time.Hour)
 		want("old", func(o Overview) bool { return len(o.Ending) == 1 && !o.Ending["acme"].IsZero() })
+	})
+}
+
+func TestPanicOfTheBackgroundWorkDoesNotEndTheProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		var broken atomic.Bool
+		settings := f.Settings
+		f.Settings = func(ctx context.Context) (Settings, error) {
+			if broken.Load() {
+				panic("a defect")
+			}
+			return settings(ctx)
+		}
+		f.enrol("acme", auto)
+		f.tended(time.Minute)
+		broken.Store(true)
+		f.tended(10 * time.Minute)
+		broken.Store(false)
+		f.tended(2 * time.Minute)
+		if _, ok := f.Cached("acme", f.settings, Ask{}); !ok {
+			t.Error("the background work did not go on after a panic")
+		}
+		if !strings.Contains(f.log.String(), "panic in the background work") {
+			t.Errorf("the panic is not logged:\n%s", f.log.String())
+		}
 	})
 }
 
