@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,9 +18,9 @@ const (
 	choresPerSecond = 50
 	// choreRetry is the wait after a chore that could not even begin.
 	choreRetry = time.Minute
-	// surveyShare is which part of the accounts the survey reads a minute, and
-	// surveyLeast how many at the least.
-	surveyShare = 50
+	// surveyShare is which part of the accounts the survey reads a minute, so that it
+	// is done in half an hour, and surveyLeast how many at the least.
+	surveyShare = 30
 	surveyLeast = 200
 	// sweepInterval is how long an account stays in memory that nobody reads, at the
 	// least, and half of how long at the most.
@@ -35,6 +36,7 @@ type tender struct {
 	busy     bool       // a share of the survey is under way
 	begun    bool       // the survey has its list
 	left     []string   // names that the survey has not come to
+	share    int        // how many it comes to a minute
 	swept    time.Time  // when the accounts that nobody reads were last taken out of memory
 	settings Settings   // at the last kick
 	limiter  *rate.Limiter
@@ -128,9 +130,8 @@ func (m *Manager) keepSettings(settings Settings) {
 func (m *Manager) survey() error {
 	t := &m.tender
 	t.mu.Lock()
-	begun, left := t.begun, t.left
+	begun, left, share := t.begun, t.left, t.share
 	t.mu.Unlock()
-	urgent := 0
 	if !begun {
 		first, err := m.store.listAuto(m.open)
 		if err != nil {
@@ -140,12 +141,16 @@ func (m *Manager) survey() error {
 		if err != nil {
 			return err
 		}
-		left, urgent = append(first, all...), len(first)
+		left, share = append(first, all...), max(surveyLeast, (len(all)+surveyShare-1)/surveyShare)
+		t.mu.Lock()
+		t.share = share
+		t.mu.Unlock()
+		share += len(first)
 	}
-	share := min(len(left), urgent+max(surveyLeast, len(left)/surveyShare))
+	share = min(len(left), share)
 	for i, name := range left[:share] {
 		if err := m.visit(name); err != nil {
-			m.remember(left[i:])
+			m.remember(append(slices.Clone(left[i+1:]), name)) // one that cannot be read keeps up no other
 			return err
 		}
 	}
