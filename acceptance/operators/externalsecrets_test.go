@@ -35,11 +35,11 @@ func storeSecret(t *testing.T) *esv1.ExternalSecret {
 	return example[*esv1.ExternalSecret](t, storeFile, "pagero-acme-store")
 }
 
-// kubernetes is a cluster that has one Secret, with a token of Vault.
+// kubernetes is a cluster that has one Secret, with tokens of Vault.
 func kubernetes() client.Client {
 	return fake.NewClientBuilder().WithObjects(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
-		Data:       map[string][]byte{"token": []byte(readerToken)},
+		Data:       map[string][]byte{"token": []byte(readerToken), "root": []byte(node.Client().Token())},
 	}).Build()
 }
 
@@ -117,16 +117,44 @@ func TestTheTemplateKeepsNothingButTheAccessToken(t *testing.T) {
 // What goes wrong is told by the plugin's own message, where Vault's client shows one.
 func TestTheGeneratorTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
+	asRoot := func(generator *genv1alpha1.VaultDynamicSecret) {
+		generator.Spec.Provider.Auth.TokenSecretRef.Key = "root"
+		once := int32(0)
+		generator.Spec.RetrySettings.MaxRetries = &once
+	}
+	unreachable(t)
 	for name, c := range map[string]struct {
 		path, message string
+		as            func(*genv1alpha1.VaultDynamicSecret)
 	}{
-		"no permission": {"pagero/token/other", "permission denied"},
-		"a write":       {"pagero/refresh/acme", "permission denied"},
+		"no permission":           {"pagero/token/other", "permission denied", func(*genv1alpha1.VaultDynamicSecret) {}},
+		"no such account":         {"pagero/token/other", "empty response", asRoot}, // a 404; its message is lost
+		"Pagero cannot be asked":  {"pagero/token/unreachable", "nothing was sent", asRoot},
+		"when it is tried again":  {"pagero/token/unreachable", "next attempt", asRoot},
+		"the status is not a 400": {"pagero/token/unreachable", "Code: 503", asRoot},
 	} {
-		_, err := generate(t, func(generator *genv1alpha1.VaultDynamicSecret) { generator.Spec.Path = c.path })
+		_, err := generate(t, func(generator *genv1alpha1.VaultDynamicSecret) { generator.Spec.Path = c.path }, c.as)
 		if err == nil || !strings.Contains(err.Error(), c.message) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// unreachable enrols an account whose server is not there.
+func unreachable(t *testing.T) {
+	t.Helper()
+	for _, write := range []struct {
+		path string
+		data map[string]any
+	}{
+		{"clients/unreachable", map[string]any{
+			"client_id": "id", "client_secret": "secret",
+			"token_url": "https://127.0.0.1:9/token", "revoke_url": "https://127.0.0.1:9/revoke",
+		}},
+		{"accounts/unreachable", map[string]any{"client": "unreachable", "refresh_token": "never-sent"}},
+	} {
+		_, err := node.Client().Logical().WriteWithContext(t.Context(), "pagero/"+write.path, write.data)
+		must(t, err)
 	}
 }
 
