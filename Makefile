@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
 # Where the Go modules are, each with tests of its own.
-MODULES := . sandbox acceptance
+MODULES := . sandbox acceptance acceptance/operators
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
@@ -44,7 +44,7 @@ dev-stop: ## stop what "make dev" started
 	@scripts/dev stop
 
 .PHONY: test
-test: test-unit test-acceptance ## run all tests, with the race detector
+test: test-unit test-acceptance test-operators ## run all tests, ours with the race detector
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no Vault
@@ -67,8 +67,16 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	@scripts/get-vault >/dev/null
 	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
+	@{ scripts/get-terraform && scripts/get-terraform-provider; } >/dev/null || [ -n "$${REQUIRE_TERRAFORM:-}" ] || \
+	  echo "WARNING: the tests of examples/terraform are SKIPPED, because there is no Terraform" >&2
 	@# -count 1: the tests build the plugin, which Go's cache of test results does not see.
 	cd acceptance && go test -race -count 1 -timeout 40m ./...
+
+# Without -race: it would compile the operator and its many dependencies twice, and none of it is ours.
+.PHONY: test-operators
+test-operators: ## run External Secrets Operator's code on examples/kubernetes
+	@scripts/get-vault >/dev/null
+	cd acceptance/operators && go test -count 1 -timeout 40m ./...
 
 .PHONY: lint
 lint: ## check the linter's configuration, then lint and check the format of every module

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -130,7 +131,7 @@ func tokenResponse(answer account.Answer) *logical.Response {
 			"expire_time":         formatTime(t.Expires),
 			"ttl":                 seconds(answer.TTL),
 			"rotation_period":     seconds(answer.RotationPeriod),
-			"last_vault_rotation": formatTime(t.Obtained),
+			"last_vault_rotation": formatTime(t.Obtained.Add(time.Second - 1)), // rounded up, as the ttl is
 		},
 		Warnings: answer.Warnings,
 	}

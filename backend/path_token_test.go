@@ -96,11 +96,12 @@ func TestTokenReadOneSecondAfterItsTTLGivesAnotherToken(t *testing.T) {
 		{240 * time.Second, 2 * minute, 0, 120 * time.Second, 120 * time.Second},
 		{60 * time.Second, 2 * minute, 0, 30 * time.Second, 30 * time.Second},
 		{24 * time.Hour, 2 * minute, 0, 86280 * time.Second, 86280 * time.Second},
-		{5 * time.Second, 2 * minute, 0, 2 * time.Second, 2 * time.Second},
+		{5 * time.Second, 2 * minute, 0, 3 * time.Second, 3 * time.Second},
 		{2 * time.Second, 2 * minute, 0, time.Second, time.Second},
 		{time.Second, 2 * minute, 0, time.Second, time.Second},
 		// A token's life counts from the moment before the request was sent.
-		{600 * time.Second, 2 * minute, 2500 * time.Millisecond, 477 * time.Second, 480 * time.Second},
+		{600 * time.Second, 2 * minute, 2500 * time.Millisecond, 478 * time.Second, 480 * time.Second},
+		{600 * time.Second, 2 * minute, time.Millisecond, 480 * time.Second, 480 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("%s,min_ttl=%s,slow=%s", test.expiresIn, test.minTTL, test.slow), func(t *testing.T) {
 			t.Parallel()

@@ -40,6 +40,12 @@ var VaultBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-
 // ChromiumBinary does so for a Chromium, as scripts/get-chromium finds or installs it.
 var ChromiumBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-chromium") })
 
+// TerraformBinary does so for Terraform, and TerraformProvider for its provider for Vault.
+var (
+	TerraformBinary   = sync.OnceValues(func() (string, error) { return pathFrom("get-terraform") })
+	TerraformProvider = sync.OnceValues(func() (string, error) { return pathFrom("get-terraform-provider") })
+)
+
 // pathFrom runs a script that prints a path.
 func pathFrom(script string) (string, error) {
 	root, err := RepoRoot()

@@ -203,7 +203,10 @@ func (b Block) staleTTL(now time.Time, remaining time.Duration) time.Duration {
 	return wholeSeconds(wait, minStaleTTL)
 }
 
-// wholeSeconds cuts d to whole seconds, but not below least.
+// wholeSeconds rounds d up to whole seconds, and not below least. A ttl that was
+// rounded down would send readers back before its end: Vault Secrets Operator,
+// which comes half a second after the ttl, would find the same token and sleep
+// for another whole ttl, beyond the token's life.
 func wholeSeconds(d, least time.Duration) time.Duration {
-	return max(d.Truncate(time.Second), least)
+	return max((d + time.Second - 1).Truncate(time.Second), least)
 }

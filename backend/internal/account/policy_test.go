@@ -49,6 +49,7 @@ func TestDecide(t *testing.T) {
 	}{
 		"fresh token":                              {account: living(600 * time.Second), action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
 		"a second before the window":               {account: living(121 * time.Second), action: Serve, ttl: time.Second, period: 480 * time.Second},
+		"a millisecond less than a whole ttl":      {account: living(599*time.Second + 999*time.Millisecond), action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
 		"at the edge of the window":                {account: living(120 * time.Second), action: Serve, ttl: time.Second, period: 480 * time.Second},
 		"in the window":                            {account: living(119 * time.Second), action: Exchange},
 		"expired":                                  {account: living(0), action: Exchange},
@@ -137,6 +138,11 @@ func TestDecisionsKeepTheRules(t *testing.T) {
 			}
 			if d.MinTTL > a.Access.Lifetime()/2 {
 				t.Fatalf("min_ttl %s of a token of %s", d.MinTTL, a.Access.Lifetime())
+			}
+			later := env
+			later.Now = noon.Add(d.TTL + 1)
+			if again := Decide(&a, later, ask); d.Action == Serve && again.Action == Serve && !a.Access.Issued.After(noon) {
+				t.Fatalf("serves the same token to who comes when the ttl of %s is over", d.TTL)
 			}
 		case Exchange:
 			if a.Unsaved {
