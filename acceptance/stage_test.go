@@ -64,6 +64,12 @@ func newStage(t *testing.T) *stage {
 // clients stands for the mount's path.
 func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *stage {
 	t.Helper()
+	return newStageAt(t, cluster, fmt.Sprintf("pagero%d", mounts.Add(1)), config)
+}
+
+// newStageAt does so at a path of one's choice.
+func newStageAt(t *testing.T, cluster *harness.Cluster, mount string, config sandbox.Config) *stage {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	s := &stage{
@@ -71,7 +77,7 @@ func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *
 		ctx:     ctx,
 		cluster: cluster,
 		node:    cluster.Nodes[0],
-		mount:   fmt.Sprintf("pagero%d", mounts.Add(1)),
+		mount:   mount,
 		token:   cluster.RootToken,
 	}
 	for _, client := range config.Clients {
