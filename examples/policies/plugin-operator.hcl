@@ -6,13 +6,18 @@ path "sys/plugins/catalog/secret/vault-plugin-pagero" {
   capabilities = ["create", "read", "update", "delete", "sudo"]
 }
 
-# vault plugin reload -type=secret -plugin=vault-plugin-pagero, and of one mount.
+# vault plugin reload -type=secret -plugin=vault-plugin-pagero
 path "sys/plugins/reload/secret/vault-plugin-pagero" {
-  capabilities = ["update", "sudo"]
+  capabilities = ["update"]
 }
 
+# vault write sys/plugins/reload/backend mounts=pagero/, and no other mount.
 path "sys/plugins/reload/backend" {
-  capabilities = ["update", "sudo"]
+  capabilities = ["update"]
+
+  allowed_parameters = {
+    "mounts" = ["pagero/"]
+  }
 }
 
 # vault secrets list -detailed.
@@ -32,5 +37,5 @@ path "sys/mounts/pagero/tune" {
 
 # A rate limit on the callback, which needs no token.
 path "sys/quotas/rate-limit/pagero-callback" {
-  capabilities = ["create", "read", "update", "delete", "sudo"]
+  capabilities = ["create", "read", "update", "delete"]
 }
