@@ -93,20 +93,23 @@ func TestTheCommandLineShowsWhatWentWrong(t *testing.T) {
 	}
 }
 
+// Every path of the running plugin has a help text that explains every field.
 func TestPathHelpReadsWell(t *testing.T) {
 	t.Parallel()
 	s := newEnrolledStage(t)
-	for path, parts := range map[string][]string{
-		"token/acme":      {"access token", "min_ttl"},
-		"refresh/acme":    {"refresh"},
-		"accounts/acme":   {"refresh_token", "client", "refresh_on_read"},
-		"accounts/":       {"after", "limit"},
-		"clients/default": {"client_id", "client_secret", "token_url", "ca_cert"},
-		"config":          {"allowed_hosts", "min_ttl", "exchange_timeout"},
-	} {
+	d := s.openAPI("")
+	for path, item := range d.below("/" + s.mount + "/") {
+		path = strings.ReplaceAll(path, "{name}", "acme")
 		help := s.vaultOK("path-help", "MOUNT/"+path)
-		for _, part := range append(parts, "## DESCRIPTION") {
-			if !strings.Contains(help, part) {
+		parts := []string{"## DESCRIPTION", item.Description}
+		for _, o := range item.operations() {
+			for field, about := range d.inputs(o) {
+				parts = append(parts, field+" (", about.Description)
+			}
+		}
+		said := strings.Join(strings.Fields(help), " ") // without the line breaks
+		for _, part := range parts {
+			if part == "" || !strings.Contains(said, part) {
 				t.Errorf("the help of %s does not mention %q:\n%s", path, part, help)
 			}
 		}
@@ -115,6 +118,9 @@ func TestPathHelpReadsWell(t *testing.T) {
 				t.Errorf("the help of %s contains %q:\n%s", path, bad, help)
 			}
 		}
+	}
+	if help := s.vaultOK("path-help", "MOUNT"); !strings.Contains(help, "token/<account>") {
+		t.Errorf("the help of the mount is\n%s", help)
 	}
 }
 

@@ -62,6 +62,9 @@ func (s *stage) try(client *http.Client, method, path string, body fields) (answ
 	if a.raw, err = io.ReadAll(response.Body); err != nil {
 		return a, err
 	}
+	if !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") { // a page, or metrics
+		return a, nil
+	}
 	decoder := json.NewDecoder(bytes.NewReader(a.raw))
 	decoder.UseNumber()
 	if err := decoder.Decode(&a); err != nil && !errors.Is(err, io.EOF) {

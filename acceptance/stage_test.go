@@ -64,6 +64,26 @@ func newStage(t *testing.T) *stage {
 // clients stands for the mount's path.
 func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *stage {
 	t.Helper()
+	return newStageAt(t, cluster, fmt.Sprintf("pagero%d", mounts.Add(1)), config)
+}
+
+// newStageAt does so at a path of one's choice.
+func newStageAt(t *testing.T, cluster *harness.Cluster, mount string, config sandbox.Config) *stage {
+	t.Helper()
+	s := newEmptyStage(t, cluster, mount, "", config)
+	s.allowSandbox()
+	return s
+}
+
+// allowSandbox lets clients name the sandbox's host.
+func (s *stage) allowSandbox() {
+	s.t.Helper()
+	s.write("config", fields{"allowed_hosts": allowedHosts})
+}
+
+// newEmptyStage mounts a version of the plugin, the newest where none is named, and writes nothing.
+func newEmptyStage(t *testing.T, cluster *harness.Cluster, mount, version string, config sandbox.Config) *stage {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	t.Cleanup(cancel)
 	s := &stage{
@@ -71,7 +91,7 @@ func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *
 		ctx:     ctx,
 		cluster: cluster,
 		node:    cluster.Nodes[0],
-		mount:   fmt.Sprintf("pagero%d", mounts.Add(1)),
+		mount:   mount,
 		token:   cluster.RootToken,
 	}
 	for _, client := range config.Clients {
@@ -84,7 +104,7 @@ func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *
 	t.Cleanup(func() { _ = server.Close() })
 	s.sandbox = server
 	must(t, harness.Until(ctx, "the mount", func(ctx context.Context) (bool, error) { // a busy cluster may change its leader
-		err := s.node.Enable(ctx, s.mount, pluginName, nil)
+		err := s.node.EnableVersion(ctx, s.mount, pluginName, version)
 		if err != nil && strings.Contains(err.Error(), "path is already in use") { // by an attempt without an answer
 			err = nil
 		}
@@ -101,7 +121,6 @@ func newStageIn(t *testing.T, cluster *harness.Cluster, config sandbox.Config) *
 			t.Errorf("disabling %s: %v", s.mount, err)
 		}
 	})
-	s.write("config", fields{"allowed_hosts": allowedHosts})
 	return s
 }
 

@@ -278,6 +278,25 @@ func TestExistenceChecksFailWithTheStorage(t *testing.T) {
 	})
 }
 
+// Vault shows nothing of an existence check's error. An entry of a newer plugin is
+// there: the write that follows says what is wrong.
+func TestEntriesThatCannotBeReadExist(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		for _, entry := range []string{`{"version":99}`, `{"version":"x"}`, `not JSON`} {
+			for key, path := range map[string]string{"client/default": "clients/default", "account/acme": "accounts/acme"} {
+				if err := m.storage.Put(t.Context(), entryOf(key, entry)); err != nil {
+					t.Fatal(err)
+				}
+				req := &logical.Request{Operation: logical.CreateOperation, Path: path}
+				if _, exists, err := m.HandleExistenceCheck(t.Context(), req); err != nil || !exists {
+					t.Errorf("%s with %s exists is %v: %v", path, entry, exists, err)
+				}
+			}
+		}
+	})
+}
+
 func TestOnlyPathsThatCreateHaveAnExistenceCheck(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

@@ -154,10 +154,16 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 func (b *backend) accountExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
 	_, err := b.accounts.Get(ctx, data.Get(fieldName).(string))
 	var e *account.Error
-	if errors.As(err, &e) && e.Kind == account.KindNotFound {
+	switch {
+	case !errors.As(err, &e):
+		return err == nil, err
+	case e.Kind == account.KindNotFound:
 		return false, nil
+	case e.Unreadable: // the write itself says what is wrong; of an error here Vault shows nothing
+		return true, nil
+	default:
+		return false, err
 	}
-	return err == nil, err
 }
 
 func (b *backend) listAccounts(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

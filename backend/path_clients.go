@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,6 +122,10 @@ func clientResponseFields() map[string]*framework.FieldSchema {
 
 func (b *backend) clientExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
 	c, err := b.loadClient(ctx, data.Get(fieldName).(string))
+	var unreadable *unreadableError
+	if errors.As(err, &unreadable) { // the write itself says what is wrong; of an error here Vault shows nothing
+		return true, nil
+	}
 	return c != nil, err
 }
 

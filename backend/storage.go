@@ -62,7 +62,7 @@ func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, e
 		return false, nil
 	}
 	if err := json.Unmarshal(entry.Value, v); err != nil {
-		return false, fmt.Errorf("the entry %s is not readable", key)
+		return false, &unreadableError{fmt.Sprintf("the entry %s is not readable", key)}
 	}
 	return true, nil
 }
@@ -88,10 +88,16 @@ func deleteKey(ctx context.Context, s logical.Storage, key string) error {
 	return nil
 }
 
+// unreadableError is about an entry that is there, but that this version of the
+// plugin cannot read.
+type unreadableError struct{ text string }
+
+func (e *unreadableError) Error() string { return e.text }
+
 // checkVersion refuses entries of a newer plugin.
 func checkVersion(key string, version, known int) error {
 	if version < 1 || version > known {
-		return fmt.Errorf("the entry %s has version %d; this plugin reads up to %d", key, version, known)
+		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is", key, version, known)}
 	}
 	return nil
 }

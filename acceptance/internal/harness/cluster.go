@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,11 +106,16 @@ func (c *Cluster) installPlugins() error {
 		return err
 	}
 	for _, p := range c.options.Plugins {
-		if err := linkOrCopy(p.Path, filepath.Join(c.PluginDir, p.Name)); err != nil {
+		if err := c.InstallPlugin(p.Path, cmp.Or(p.Command, p.Name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// InstallPlugin puts a binary into the plugin directory under a name of its own.
+func (c *Cluster) InstallPlugin(binary, name string) error {
+	return linkOrCopy(binary, filepath.Join(c.PluginDir, name))
 }
 
 // addNode configures and starts the node with the number i. All but the first join the first.

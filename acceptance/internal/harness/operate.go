@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -22,7 +23,7 @@ func (n *Node) Register(ctx context.Context, p Plugin) error {
 	return n.Client().Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
 		Name:    p.Name,
 		Type:    api.PluginTypeSecrets,
-		Command: p.Name,
+		Command: cmp.Or(p.Command, p.Name),
 		SHA256:  p.SHA256,
 		Version: p.Version,
 	})
@@ -31,6 +32,13 @@ func (n *Node) Register(ctx context.Context, p Plugin) error {
 // Enable mounts a secrets engine, a plugin or one of Vault's own.
 func (n *Node) Enable(ctx context.Context, path, engine string, options map[string]string) error {
 	return n.Client().Sys().MountWithContext(ctx, path, &api.MountInput{Type: engine, Options: options})
+}
+
+// EnableVersion mounts a version of a plugin; "" is the highest that is registered.
+func (n *Node) EnableVersion(ctx context.Context, path, plugin, version string) error {
+	return n.Client().Sys().MountWithContext(ctx, path, &api.MountInput{
+		Type: plugin, Config: api.MountConfigInput{PluginVersion: version},
+	})
 }
 
 // Disable removes a mount and all its data.

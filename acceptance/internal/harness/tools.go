@@ -67,6 +67,7 @@ type Plugin struct {
 	Version string // semantic, with a leading v; empty where the plugin reports none
 	Path    string
 	SHA256  string // hexadecimal
+	Command string // name in the plugin directory; empty: the same as Name
 }
 
 // BuildOptions say what BuildPlugin builds.
@@ -141,9 +142,11 @@ func fileSHA256(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// linkOrCopy makes the file src available as dst, as a hard link where that is possible.
+// linkOrCopy makes the file src available as dst, as a hard link where that is possible. A dst that is
+// there is left alone.
 func linkOrCopy(src, dst string) error {
-	if os.Link(src, dst) == nil {
+	err := os.Link(src, dst)
+	if err == nil || errors.Is(err, os.ErrExist) { // it may be running, and must not be written over
 		return nil
 	}
 	content, err := os.ReadFile(src)

@@ -31,9 +31,9 @@ type Error struct {
 	Text    string
 	// NextAttempt is when the plugin will try again; zero: not known.
 	NextAttempt time.Time
-	// unreadable marks an entry that this version of the plugin cannot read: trying
-	// again is of no use.
-	unreadable bool
+	// Unreadable marks an entry that is there, but that this version of the plugin
+	// cannot read: trying again is of no use.
+	Unreadable bool
 }
 
 // Error implements error. A dead account's message begins with

@@ -173,7 +173,7 @@ func (m *Manager) visit(name string) error {
 		epoch := m.table.epoch.Load()
 		a, err := m.store.get(m.open, name)
 		var e *Error
-		if errors.As(err, &e) && e.unreadable {
+		if errors.As(err, &e) && e.Unreadable {
 			m.Logger.Warn("an account could not be surveyed", "error", e)
 			return nil
 		}
