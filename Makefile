@@ -67,6 +67,8 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	@scripts/get-vault >/dev/null
 	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
+	@scripts/get-prometheus >/dev/null || [ -n "$${REQUIRE_PROMTOOL:-}" ] || \
+	  echo "WARNING: the tests of the monitoring examples are SKIPPED, because there is no promtool" >&2
 	@# -count 1: the tests build the plugin, which Go's cache of test results does not see.
 	cd acceptance && go test -race -count 1 -timeout 40m ./...
 
