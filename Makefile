@@ -69,6 +69,8 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
 	@{ scripts/get-terraform && scripts/get-terraform-provider; } >/dev/null || [ -n "$${REQUIRE_TERRAFORM:-}" ] || \
 	  echo "WARNING: the tests of examples/terraform are SKIPPED, because there is no Terraform" >&2
+	@scripts/get-prometheus >/dev/null || [ -n "$${REQUIRE_PROMTOOL:-}" ] || \
+	  echo "WARNING: the tests of the monitoring examples are SKIPPED, because there is no promtool" >&2
 	@# -count 1: the tests build the plugin, which Go's cache of test results does not see.
 	cd acceptance && go test -race -count 1 -timeout 40m ./...
 

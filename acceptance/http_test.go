@@ -58,19 +58,25 @@ func (s *stage) try(client *http.Client, method, path string, body fields) (answ
 		return a, err
 	}
 	defer response.Body.Close()
+	return a, a.decode(response)
+}
+
+// decode takes Vault's answer from a response, whose body it reads.
+func (a *answer) decode(response *http.Response) error {
+	var err error
 	a.status = response.StatusCode
 	if a.raw, err = io.ReadAll(response.Body); err != nil {
-		return a, err
+		return err
 	}
 	if !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") { // a page, or metrics
 		return a, nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(a.raw))
 	decoder.UseNumber()
-	if err := decoder.Decode(&a); err != nil && !errors.Is(err, io.EOF) {
-		return a, err
+	if err := decoder.Decode(a); err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
-	return a, nil
+	return nil
 }
 
 // write sends an update that must succeed.

@@ -15,6 +15,25 @@ fail() {
 	exit 1
 }
 
+# as_root runs a command as root, where nobody has to be asked for a password.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	else
+		sudo -n "$@"
+	fi
+}
+
+# quietly runs a command and shows the end of its output only where it fails.
+quietly() {
+	local log status=0
+	log="$(mktemp)"
+	"$@" >"$log" 2>&1 || status=$?
+	[ "$status" -eq 0 ] || tail -n 15 "$log" >&2
+	rm -f "$log"
+	return "$status"
+}
+
 # cache_dir prints the user's cache directory for this project.
 cache_dir() {
 	printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/vault-plugin-pagero"

@@ -120,11 +120,11 @@ func (c *Cluster) InstallPlugin(binary, name string) error {
 
 // addNode configures and starts the node with the number i. All but the first join the first.
 func (c *Cluster) addNode(ctx context.Context, i int) (*Node, error) {
-	address, err := freeAddress(ctx)
+	address, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	clusterAddress, err := freeAddress(ctx)
+	clusterAddress, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,8 @@ const (
 // takenPorts are those given out in this process.
 var takenPorts sync.Map
 
-// freeAddress returns a loopback address that nothing listens on.
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress returns a loopback address that nothing listens on.
+func FreeAddress(ctx context.Context) (string, error) {
 	for range 1000 {
 		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // a port is no secret
 		if _, taken := takenPorts.LoadOrStore(port, true); taken {

@@ -46,13 +46,20 @@ var (
 	TerraformProvider = sync.OnceValues(func() (string, error) { return pathFrom("get-terraform-provider") })
 )
 
+// PromtoolBinary and PrometheusBinary do so for the programs of Prometheus', as scripts/get-prometheus finds
+// or downloads them.
+var (
+	PromtoolBinary   = sync.OnceValues(func() (string, error) { return pathFrom("get-prometheus", "promtool") })
+	PrometheusBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-prometheus", "prometheus") })
+)
+
 // pathFrom runs a script that prints a path.
-func pathFrom(script string) (string, error) {
+func pathFrom(script string, args ...string) (string, error) {
 	root, err := RepoRoot()
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(context.Background(), filepath.Join(root, "scripts", script))
+	cmd := exec.CommandContext(context.Background(), filepath.Join(root, "scripts", script), args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -1,0 +1,172 @@
+package acceptance
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
+)
+
+// The files that the examples render.
+var (
+	rendered     = []string{"acme.header", "acme.env", "acme.json"}
+	renderedLong = append([]string{"acme-long.header"}, rendered...)
+)
+
+// fakeSystemctl stands in for systemctl: it notes what it is called with.
+const fakeSystemctl = `#!/bin/sh
+echo "$@" >>"${0%/*}/systemctl.calls"
+`
+
+// newAgentStage enrols acme, with access tokens of that lifetime.
+func newAgentStage(t *testing.T, lifetime time.Duration) *stage {
+	t.Helper()
+	s := newEnrolledStage(t)
+	must(t, s.sandbox.SetAccessTokenLifetime(lifetime))
+	return s
+}
+
+// installSystemctl puts a program in the place of systemctl.
+func (h *host) installSystemctl(script string) {
+	h.s.t.Helper()
+	must(h.s.t, h.install("systemctl", script))
+	must(h.s.t, os.Chmod(filepath.Join(h.etc, "systemctl"), 0o700))
+}
+
+// systemctlCalls returns what systemctl was called with.
+func (h *host) systemctlCalls() []string {
+	content, _ := os.ReadFile(filepath.Join(h.etc, "systemctl.calls")) // not there before the first
+	return strings.Split(strings.TrimSpace(string(content)), "\n")
+}
+
+// watchFiles watches files that the Agent renders.
+func (h *host) watchFiles(names ...string) []*watched {
+	h.s.t.Helper()
+	var all []*watched
+	for _, name := range names {
+		all = append(all, h.s.watch(filepath.Join(h.run, name), func() (string, error) { return h.tokenIn(name) }))
+	}
+	return all
+}
+
+// haveHeld says whether all files have held so many tokens.
+func haveHeld(files []*watched, count int) bool {
+	return !slices.ContainsFunc(files, func(w *watched) bool { return !w.hasHeld(count) })
+}
+
+// TestAgentsKeepLivingTokensInTheirFiles has three Agents with the files of examples/agent render
+// tokens that live for 20 s, so that a read replaces them after 10 s: an Agent that reads later than
+// it is told to, or is told too late a time, leaves an expired token in a file.
+func TestAgentsKeepLivingTokensInTheirFiles(t *testing.T) {
+	t.Parallel()
+	const lifetime, rotations = 20 * time.Second, 4
+	s := newAgentStage(t, lifetime)
+	var hosts []*host
+	var files []*watched
+	for i := range 3 {
+		policy, configs, names := "policy.hcl", []string{"agent.hcl"}, rendered
+		if i == 0 {
+			policy, configs, names = "policy-min-ttl.hcl", []string{"agent.hcl", "min-ttl.hcl"}, renderedLong
+		}
+		h := s.newHost(policy)
+		h.installSystemctl(fakeSystemctl)
+		files = append(files, h.watchFiles(names...)...)
+		h.start("agent", configs...)
+		hosts = append(hosts, h)
+	}
+	s.waitFor("every file to hold some tokens one after the other", func() bool { return haveHeld(files, rotations+1) })
+
+	s.wantOneExchangeARotation(lifetime / 2)
+	for _, w := range files {
+		w.wantAllIssued()
+		info, err := os.Stat(w.name)
+		must(t, err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has the mode %s", w.name, info.Mode())
+		}
+	}
+	for i, h := range hosts {
+		calls := h.systemctlCalls()
+		if len(calls) < rotations || calls[0] != "try-reload-or-restart acme.service" {
+			t.Errorf("agent %d ran the command of acme.env %d times: %q", i, len(calls), calls)
+		}
+	}
+	s.wantParametersAsUpdate()
+}
+
+// wantOneExchangeARotation asserts that the server has issued each access token once, that no refresh
+// token came twice, and that exchanges did not come faster than tokens age.
+func (s *stage) wantOneExchangeARotation(period time.Duration) {
+	s.t.Helper()
+	requests := s.sandbox.Requests()
+	s.wantExchanges(len(requests))
+	issued := map[string]bool{}
+	for i, r := range requests {
+		issued[r.AccessToken] = true
+		// The plugin counts in whole seconds.
+		if i > 0 && r.Time.Sub(requests[i-1].Time) < period-time.Second {
+			s.t.Errorf("exchange %d came %s after the one before", i+1, r.Time.Sub(requests[i-1].Time))
+		}
+	}
+	if len(issued) != len(requests) {
+		s.t.Errorf("%d exchanges brought %d access tokens", len(requests), len(issued))
+	}
+	s.t.Logf("%d exchanges", len(requests))
+}
+
+// wantParametersAsUpdate asserts that Vault saw reads and, from the template with a parameter, updates.
+func (s *stage) wantParametersAsUpdate() {
+	s.t.Helper()
+	content, err := os.ReadFile(s.node.AuditLog())
+	must(s.t, err)
+	operations := map[string]int{}
+	for line := range strings.Lines(string(content)) {
+		if !strings.Contains(line, `"path":"`+s.mount+`/token/acme"`) || !strings.Contains(line, `"type":"request"`) {
+			continue
+		}
+		for _, operation := range []string{"read", "update"} {
+			if strings.Contains(line, `"operation":"`+operation+`"`) {
+				operations[operation]++
+			}
+		}
+	}
+	if operations["read"] == 0 || operations["update"] == 0 {
+		s.t.Errorf("the audit log has %v of token/acme", operations)
+	}
+	s.t.Logf("requests for token/acme in the audit log: %v", operations)
+}
+
+// TestFilesLiveThroughAnOutage has the token endpoint fail from the moment at which the token is due,
+// for less than the rest of its life.
+func TestFilesLiveThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	s := newAgentStage(t, 40*time.Second)
+	h := s.newHost("policy.hcl")
+	h.installSystemctl(fakeSystemctl)
+	files := h.watchFiles(rendered...)
+	agent := h.start("agent", "agent.hcl")
+	s.waitFor("the files", func() bool { return haveHeld(files, 1) })
+	outage, err := s.sandbox.SetFault(sandbox.Fault{Action: sandbox.ActionStatus, Status: http.StatusServiceUnavailable})
+	must(t, err)
+	must(t, outage.Wait(s.ctx, 3)) // the reads that the Agent makes meanwhile have warnings
+	s.sandbox.ClearFaults()
+	s.waitFor("the next token after the outage", func() bool { return haveHeld(files, 2) })
+	if !agent.Running() {
+		t.Error("the Agent has ended")
+	}
+	s.waitFor("the second reload of the application", func() bool { return len(h.systemctlCalls()) >= 2 })
+	if calls := h.systemctlCalls(); len(calls) != 2 {
+		t.Errorf("the application was reloaded %d times, for 2 tokens", len(calls))
+	}
+	if log := agent.Log(); !strings.Contains(log, "could not be refreshed") {
+		t.Error("the Agent's log does not have the plugin's warning")
+	}
+	if stats := s.sandbox.Stats(); stats.Replays != 0 {
+		t.Errorf("%d refresh tokens were presented again after use", stats.Replays)
+	}
+}

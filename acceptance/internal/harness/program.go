@@ -1,0 +1,63 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Program is a program beside Vault that runs until it is stopped, such as a Vault Agent. It ends
+// when its owner does.
+type Program struct {
+	LogFile string // its output
+
+	process *process
+}
+
+// StartProgram starts a program with the environment of commands, but without an address of Vault:
+// it has that from its configuration. More variables can be given. Its output goes to logFile.
+func (n *Node) StartProgram(logFile string, env []string, name string, args ...string) (*Program, error) {
+	all := slices.DeleteFunc(n.environment(), func(entry string) bool { return strings.HasPrefix(entry, "VAULT_ADDR=") })
+	process, err := startProcess(logFile, append(all, env...), name, args...)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{LogFile: logFile, process: process}, nil
+}
+
+// StartVault starts the vault command as a program, such as "agent" or "proxy".
+func (n *Node) StartVault(logFile string, env []string, args ...string) (*Program, error) {
+	return n.StartProgram(logFile, env, n.cluster.vault, args...)
+}
+
+// Running says whether the program has not ended yet.
+func (p *Program) Running() bool { return p.process.running() }
+
+// ExitCode returns the exit code of a program that has ended, and -1 of one that runs or was ended by
+// a signal.
+func (p *Program) ExitCode() int {
+	if p.Running() {
+		return -1
+	}
+	return p.process.cmd.ProcessState.ExitCode()
+}
+
+// Stop ends the program, if it still runs, in the orderly way.
+func (p *Program) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return p.process.end(ctx, syscall.SIGTERM)
+}
+
+// Log returns what the program has printed so far.
+func (p *Program) Log() string {
+	content, err := os.ReadFile(p.LogFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err.Error()
+	}
+	return string(content)
+}
