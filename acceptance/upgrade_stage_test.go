@@ -82,7 +82,7 @@ func (u upgrader) tryRun(heading, older, newer string) (string, error) {
 		"/etc/vault/plugins/", u.cluster.PluginDir+"/", "v0.1.0", older, "v0.1.1", newer,
 		" pagero/\n", " "+u.mount+"/\n", "sys/mounts/pagero\n", "sys/mounts/"+u.mount+"\n",
 	).Replace(script)
-	result, err := u.node.Shell(u.ctx, u.token, script)
+	result, err := u.node.Shell(u.ctx, u.token, "", script)
 	if err == nil && result.Code != 0 {
 		err = fmt.Errorf("%s: exit code %d\n%s%s%s", heading, result.Code, script, result.Stdout, result.Stderr)
 	}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 )
 
 // CLIResult is what a command printed and how it ended.
@@ -19,14 +17,6 @@ type CLIResult struct {
 // CLI runs the vault command as a user would, with the given Vault token.
 func (n *Node) CLI(ctx context.Context, token string, args ...string) (CLIResult, error) {
 	return n.run(ctx, append(n.environment(), "VAULT_TOKEN="+token), n.cluster.vault, args...)
-}
-
-// Shell runs commands of a shell in a directory, where "vault" is the one of these tests, and stops at the
-// first one that fails.
-func (n *Node) Shell(ctx context.Context, token, dir, commands string) (CLIResult, error) {
-	env := append(n.environment(), "VAULT_TOKEN="+token,
-		"PATH="+filepath.Dir(n.cluster.vault)+string(os.PathListSeparator)+os.Getenv("PATH"))
-	return n.run(ctx, env, "sh", "-euc", "cd \"$0\"\n"+commands, dir)
 }
 
 // RunProgram runs another program, such as a plugin by hand.

@@ -6,9 +6,12 @@ import (
 	"path/filepath"
 )
 
-// Shell runs a script of bash as a user would type it, with the given Vault token. The vault command is
-// on its path.
-func (n *Node) Shell(ctx context.Context, token, script string) (CLIResult, error) {
+// Shell runs commands of bash as a user would type them, in a directory ("" is the cluster's), with the
+// given Vault token. "vault" is the one of these tests. It stops at the first command that fails.
+func (n *Node) Shell(ctx context.Context, token, dir, commands string) (CLIResult, error) {
+	if dir == "" {
+		dir = n.cluster.Dir
+	}
 	bin := filepath.Join(n.cluster.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
 		return CLIResult{}, err
@@ -17,5 +20,5 @@ func (n *Node) Shell(ctx context.Context, token, script string) (CLIResult, erro
 		return CLIResult{}, err
 	}
 	env := append(n.environment(), "VAULT_TOKEN="+token, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-	return n.run(ctx, env, "bash", "-euo", "pipefail", "-c", script)
+	return n.run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+commands, dir)
 }
