@@ -102,21 +102,6 @@ func (h *host) setUp(appRole, policy string) {
 	})
 }
 
-// commandsBelow returns the first indented block of a document below a heading: commands to be typed.
-func commandsBelow(document, heading string) string {
-	_, below, _ := strings.Cut(document, heading+"\n")
-	var commands strings.Builder
-	for line := range strings.Lines(below) {
-		command, found := strings.CutPrefix(line, "    ")
-		if found {
-			commands.WriteString(command)
-		} else if commands.Len() > 0 {
-			break
-		}
-	}
-	return commands.String()
-}
-
 // shell runs commands in a directory, as a user with the stage's token would; all must succeed.
 func (s *stage) shell(dir, commands string) string {
 	s.t.Helper()

@@ -59,3 +59,20 @@ func TestTheTestsThatTheDocsNameExist(t *testing.T) {
 		}
 	}
 }
+
+// commandsBelow returns the first block of commands of a document below a line: the lines that are
+// indented by four spaces, if they come before the next heading.
+func commandsBelow(document, line string) string {
+	_, below, _ := strings.Cut(document, strings.TrimSuffix(line, "\n")+"\n")
+	var commands strings.Builder
+	for line := range strings.Lines(below) {
+		command, found := strings.CutPrefix(line, "    ")
+		switch {
+		case found:
+			commands.WriteString(command)
+		case commands.Len() > 0 || strings.HasPrefix(line, "## "):
+			return commands.String()
+		}
+	}
+	return commands.String()
+}

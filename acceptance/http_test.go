@@ -58,7 +58,8 @@ func (s *stage) try(client *http.Client, method, path string, body fields) (answ
 		return a, err
 	}
 	defer response.Body.Close()
-	return a, a.decode(response)
+	err = a.decode(response)
+	return a, err
 }
 
 // decode takes Vault's answer from a response, whose body it reads.
@@ -69,7 +70,7 @@ func (a *answer) decode(response *http.Response) error {
 		return err
 	}
 	if !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") { // a page, or metrics
-		return a, nil
+		return nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(a.raw))
 	decoder.UseNumber()

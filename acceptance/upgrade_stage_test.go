@@ -74,7 +74,7 @@ func (u upgrader) run(heading, older, newer string) string {
 
 // tryRun is run for other goroutines than the test's own.
 func (u upgrader) tryRun(heading, older, newer string) (string, error) {
-	script := commandsBelow(repoFile(u.t, "docs/upgrading.md"), heading)
+	script := commandsBelow(repoFile(u.t, "docs/upgrading.md"), "## "+heading)
 	if script == "" {
 		return "", fmt.Errorf("docs/upgrading.md has no commands below %s", heading)
 	}
@@ -87,23 +87,6 @@ func (u upgrader) tryRun(heading, older, newer string) (string, error) {
 		err = fmt.Errorf("%s: exit code %d\n%s%s%s", heading, result.Code, script, result.Stdout, result.Stderr)
 	}
 	return result.Stdout, err
-}
-
-// commandsBelow returns the first block of commands below a heading: the lines that are indented by
-// four spaces, up to the next one that is not.
-func commandsBelow(text, heading string) string {
-	_, text, _ = strings.Cut(text, "\n## "+heading+"\n")
-	var script strings.Builder
-	for line := range strings.Lines(text) {
-		command, ok := strings.CutPrefix(line, "    ")
-		switch {
-		case ok:
-			script.WriteString(command)
-		case script.Len() > 0 || strings.HasPrefix(line, "## "):
-			return script.String()
-		}
-	}
-	return script.String()
 }
 
 // storedEntries reads a folder of stored entries, fills in what has to be true today, and adds the
