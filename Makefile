@@ -12,6 +12,8 @@ MODULES := . sandbox acceptance
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
+# The commit that "vault-plugin-pagero --version" tells.
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # How long "make fuzz" runs each fuzz target.
 FUZZTIME ?= 10s
 
@@ -23,7 +25,7 @@ help: ## list the targets
 build: ## build the plugin: bin/vault-plugin-pagero
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION)' \
+	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION) -X main.commit=$(COMMIT)' \
 	  -o bin/vault-plugin-pagero ./cmd/vault-plugin-pagero
 
 .PHONY: sandbox
