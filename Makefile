@@ -73,17 +73,18 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	cd acceptance && go test -race -count 1 -timeout 40m ./...
 
 .PHONY: lint
-lint: ## check the linter's configuration, then lint and check the format of every module
-	@set -euo pipefail; lint=$$(scripts/get-lint); \
+lint: ## check the linter's configuration, lint and check the format of every module, and the workflows
+	@set -euo pipefail; lint=$$(scripts/get-tool golangci-lint); \
 	"$$lint" config verify; \
 	for module in $(MODULES); do \
 	  echo "golangci-lint run in $$module"; \
 	  (cd "$$module" && "$$lint" run ./...); \
-	done
+	done; \
+	echo actionlint; scripts/lint-workflows
 
 .PHONY: fmt
 fmt: ## format every module with gofumpt
-	@set -euo pipefail; lint=$$(scripts/get-lint); \
+	@set -euo pipefail; lint=$$(scripts/get-tool golangci-lint); \
 	for module in $(MODULES); do (cd "$$module" && "$$lint" fmt ./...); done
 
 .PHONY: fuzz
