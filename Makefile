@@ -21,6 +21,7 @@ FUZZTIME ?= 10s
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# With the same Go it gives the same bytes as the release: .goreleaser.yaml has the same flags.
 .PHONY: build
 build: ## build the plugin: bin/vault-plugin-pagero
 	@mkdir -p bin
@@ -107,10 +108,14 @@ bench-window: ## measure how long a new refresh token is in the air before it is
 	@scripts/get-vault >/dev/null
 	@cd acceptance && go run ./bench/window
 
+.PHONY: release-snapshot
+release-snapshot: ## build all that a release has into dist/, and check it
+	@scripts/release-snapshot
+
 .PHONY: version
 version: ## print the version that a build gets
 	@echo '$(VERSION)'
 
 .PHONY: clean
 clean: ## remove what the targets built here; the cache of Vault and the linter stays
-	rm -rf bin
+	rm -rf bin dist
