@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
 # Where the Go modules are, each with tests of its own.
-MODULES := . sandbox acceptance
+MODULES := . sandbox acceptance scripts/containerlint
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
@@ -82,6 +82,10 @@ lint: ## check the linter's configuration, lint and check the format of every mo
 	  (cd "$$module" && "$$lint" run ./...); \
 	done; \
 	echo actionlint; scripts/lint-workflows
+
+.PHONY: lint-containers
+lint-containers: ## lint the Containerfiles and the compose file, without a container engine
+	@cd scripts/containerlint && go run . ../../containers/*.Containerfile ../../containers/compose.yaml
 
 .PHONY: fmt
 fmt: ## format every module with gofumpt
