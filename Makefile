@@ -8,10 +8,12 @@ MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
 # Where the Go modules are, each with tests of its own.
-MODULES := . sandbox acceptance acceptance/operators
+MODULES := . sandbox acceptance acceptance/operators scripts/containerlint
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
+# The commit that "vault-plugin-pagero --version" tells.
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 # How long "make fuzz" runs each fuzz target.
 FUZZTIME ?= 10s
 
@@ -19,11 +21,12 @@ FUZZTIME ?= 10s
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# With the same Go it gives the same bytes as the release: .goreleaser.yaml has the same flags.
 .PHONY: build
 build: ## build the plugin: bin/vault-plugin-pagero
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION)' \
+	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION) -X main.commit=$(COMMIT)' \
 	  -o bin/vault-plugin-pagero ./cmd/vault-plugin-pagero
 
 .PHONY: sandbox
@@ -81,17 +84,22 @@ test-operators: ## run External Secrets Operator's code on examples/kubernetes
 	cd acceptance/operators && go test -count 1 -timeout 40m ./...
 
 .PHONY: lint
-lint: ## check the linter's configuration, then lint and check the format of every module
-	@set -euo pipefail; lint=$$(scripts/get-lint); \
+lint: ## check the linter's configuration, lint and check the format of every module, and the workflows
+	@set -euo pipefail; lint=$$(scripts/get-tool golangci-lint); \
 	"$$lint" config verify; \
 	for module in $(MODULES); do \
 	  echo "golangci-lint run in $$module"; \
 	  (cd "$$module" && "$$lint" run ./...); \
-	done
+	done; \
+	echo actionlint; scripts/lint-workflows
+
+.PHONY: lint-containers
+lint-containers: ## lint the Containerfiles and the compose file, without a container engine
+	@cd scripts/containerlint && go run . ../../containers/*.Containerfile ../../containers/compose.yaml
 
 .PHONY: fmt
 fmt: ## format every module with gofumpt
-	@set -euo pipefail; lint=$$(scripts/get-lint); \
+	@set -euo pipefail; lint=$$(scripts/get-tool golangci-lint); \
 	for module in $(MODULES); do (cd "$$module" && "$$lint" fmt ./...); done
 
 .PHONY: fuzz
@@ -114,10 +122,14 @@ bench-window: ## measure how long a new refresh token is in the air before it is
 	@scripts/get-vault >/dev/null
 	@cd acceptance && go run ./bench/window
 
+.PHONY: release-snapshot
+release-snapshot: ## build all that a release has into dist/, and check it
+	@scripts/release-snapshot
+
 .PHONY: version
 version: ## print the version that a build gets
 	@echo '$(VERSION)'
 
 .PHONY: clean
 clean: ## remove what the targets built here; the cache of Vault and the linter stays
-	rm -rf bin
+	rm -rf bin dist

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,9 +28,12 @@ hand. To register it, put it into Vault's plugin_directory and run:
     vault secrets enable -path=pagero vault-plugin-pagero
 
 Options:
-    --version    print the version
+    --version    print the version, the commit and what it was built with
     --help       print this text
 `
+
+// commit is the commit that the binary was built from; the linker sets it.
+var commit = "unknown"
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -37,7 +41,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for _, arg := range args {
 		switch arg {
 		case "--version", "-version", "version":
-			fmt.Fprintln(stdout, "vault-plugin-pagero", backend.Version)
+			fmt.Fprintf(stdout, "vault-plugin-pagero %s (commit %s, %s, %s/%s)\n",
+				backend.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return 0
 		case "--help", "-help", "-h", "help":
 			fmt.Fprintf(stdout, usage, backend.Version)
