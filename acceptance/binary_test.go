@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -26,5 +27,15 @@ func TestThePluginBinaryRunByHandSaysHowToRegisterIt(t *testing.T) {
 	}
 	if result.Code == 0 {
 		t.Error("the exit code is 0 although nothing was served")
+	}
+}
+
+func TestVaultHasTheVersionThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	version, err := shared.Nodes[0].Version(t.Context())
+	must(t, err)
+	t.Logf("the tests run on Vault %s", version)
+	if want := strings.TrimPrefix(os.Getenv("VAULT_VERSION"), "v"); want != "" && version != want {
+		t.Errorf("it is Vault %s, want %s", version, want)
 	}
 }
