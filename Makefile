@@ -71,13 +71,20 @@ test-acceptance: ## run the tests with a real Vault process and, where one can b
 	cd acceptance && go test -race -count 1 -timeout 40m ./...
 
 .PHONY: lint
-lint: ## check the linter's configuration, then lint and check the format of every module
+lint: lint-scripts ## check the linter's configuration, then lint and check the format of every module
 	@set -euo pipefail; lint=$$(scripts/get-lint); \
 	"$$lint" config verify; \
 	for module in $(MODULES); do \
 	  echo "golangci-lint run in $$module"; \
 	  (cd "$$module" && "$$lint" run ./...); \
 	done
+
+# Those that the scripts source are read with them (-a).
+.PHONY: lint-scripts
+lint-scripts: ## check the shell scripts with shellcheck
+	@set -euo pipefail; shellcheck=$$(scripts/get-shellcheck); \
+	echo "shellcheck"; \
+	"$$shellcheck" -x -a $$(grep -lE '^#!.*(bash|sh)$$' -d skip scripts/* .ci/*)
 
 .PHONY: fmt
 fmt: ## format every module with gofumpt

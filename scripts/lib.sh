@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 # The root of the repository, whatever directory the script was called from.
+# shellcheck disable=SC2034 # for the scripts that source this
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 
 # say prints a line for the person at the terminal; stdout stays free for results.
@@ -106,4 +107,30 @@ build_cleanup() {
 		wait "$BUILD_PID" 2>/dev/null || true
 	fi
 	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK"
+}
+
+# as_root runs a command as root, where nobody has to be asked for a password.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	else
+		sudo -n "$@"
+	fi
+}
+
+# install_debian installs Debian's packages $2 and further, where that needs nobody's password; what
+# for is $1. Its output is shown where it fails.
+install_debian() {
+	local what="$1" log
+	shift
+	command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
+	say "installing $what (apt-get install $1)"
+	log="$(mktemp)"
+	if ! { as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy \
+		-o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"; } >"$log" 2>&1; then
+		tail -n 15 "$log" >&2
+		rm -f "$log"
+		return 1
+	fi
+	rm -f "$log"
 }
