@@ -84,18 +84,28 @@ test-operators: ## run External Secrets Operator's code on examples/kubernetes
 	cd acceptance/operators && go test -count 1 -timeout 40m ./...
 
 .PHONY: lint
-lint: ## check the linter's configuration, lint and check the format of every module, and the workflows
+lint: lint-scripts lint-workflows ## check the linter's configuration, lint and check the format of every module
 	@set -euo pipefail; lint=$$(scripts/get-tool golangci-lint); \
 	"$$lint" config verify; \
 	for module in $(MODULES); do \
 	  echo "golangci-lint run in $$module"; \
 	  (cd "$$module" && "$$lint" run ./...); \
-	done; \
-	echo actionlint; scripts/lint-workflows
+	done
+
+.PHONY: lint-workflows
+lint-workflows: ## check GitHub's workflows with actionlint
+	@echo actionlint; scripts/lint-workflows
 
 .PHONY: lint-containers
 lint-containers: ## lint the Containerfiles and the compose file, without a container engine
 	@cd scripts/containerlint && go run . ../../containers/*.Containerfile ../../containers/compose.yaml
+
+# Those that the scripts source are read with them (-a).
+.PHONY: lint-scripts
+lint-scripts: ## check the shell scripts with shellcheck
+	@set -euo pipefail; shellcheck=$$(scripts/get-shellcheck); \
+	echo "shellcheck"; \
+	"$$shellcheck" -x -a $$(grep -lE '^#!.*(bash|sh)$$' -d skip scripts/* containers/* .ci/*)
 
 .PHONY: fmt
 fmt: ## format every module with gofumpt

@@ -73,3 +73,13 @@ func TestBuildsOnTwoPathsAreTheSame(t *testing.T) {
 		t.Error("two builds of the same source differ")
 	}
 }
+
+func TestVaultHasTheVersionThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	version, err := shared.Nodes[0].Version(t.Context())
+	must(t, err)
+	t.Logf("the tests run on Vault %s", version)
+	if want := strings.TrimPrefix(os.Getenv("VAULT_VERSION"), "v"); want != "" && version != want {
+		t.Errorf("it is Vault %s, want %s", version, want)
+	}
+}

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 # The root of the repository, whatever directory the script was called from.
+# shellcheck disable=SC2034 # for the scripts that source this
 REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 
 # say prints a line for the person at the terminal; stdout stays free for results.
@@ -125,4 +126,15 @@ build_cleanup() {
 		wait "$BUILD_PID" 2>/dev/null || true
 	fi
 	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK"
+}
+
+# install_debian installs Debian's packages $2 and further, where that needs nobody's password; what
+# for is $1.
+install_debian() {
+	local what="$1"
+	shift
+	command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
+	say "installing $what (apt-get install $1)"
+	quietly as_root apt-get -q update && quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy \
+		-o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
 }

@@ -1,6 +1,8 @@
 # A Vault and a sandbox to play with, for scripts/demo and scripts/dev. To be sourced by bash after
 # lib.sh. Everything is kept in the directory that PLAY names; nothing of the user's is touched.
 # shellcheck shell=bash
+# Some variables are for the commands that are echoed before they run.
+# shellcheck disable=SC2034
 
 # Process ids of the servers, empty where there is none.
 SANDBOX_PID=""

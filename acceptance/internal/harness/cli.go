@@ -5,7 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // CLIResult is what a command printed and how it ended.
@@ -22,6 +26,27 @@ func (n *Node) CLI(ctx context.Context, token string, args ...string) (CLIResult
 // RunProgram runs another program, such as a plugin by hand.
 func (n *Node) RunProgram(ctx context.Context, name string, args ...string) (CLIResult, error) {
 	return n.run(ctx, n.environment(), name, args...)
+}
+
+// Command is a program that finds the vault command on its PATH, behind the given directories, and
+// is logged in with the given Vault token. It leads a process group of its own, as from a terminal.
+func (n *Node) Command(ctx context.Context, token string, before []string, name string, args ...string) (*exec.Cmd, error) {
+	bin := filepath.Join(n.cluster.Dir, "bin")
+	if err := os.MkdirAll(bin, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Symlink(n.cluster.vault, filepath.Join(bin, "vault")); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	path := strings.Join(append(before, bin, os.Getenv("PATH")), string(os.PathListSeparator))
+	cmd.Env = append(n.environment(), "PATH="+path)
+	if token != "" {
+		cmd.Env = append(cmd.Env, "VAULT_TOKEN="+token)
+	}
+	cmd.Dir = n.cluster.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd, nil
 }
 
 // run runs a program. Only a program that could not be run is an error.

@@ -257,6 +257,12 @@ func (n *Node) health(ctx context.Context) (healthStatus, error) {
 	return health, nil
 }
 
+// Version returns the version of Vault that the node runs, without a leading v.
+func (n *Node) Version(ctx context.Context) (string, error) {
+	health, err := n.health(ctx)
+	return health.Version, err
+}
+
 // get reads JSON from a path that needs no token.
 func (n *Node) get(ctx context.Context, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
