@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -180,12 +181,18 @@ func (b *backend) invalidate(_ context.Context, key string) {
 }
 
 // writable returns account.ErrReadOnly on a standby, a performance secondary
-// (unless the mount is local) and a DR secondary.
+// (unless the mount is local) and a DR secondary. It says what the framework's
+// WriteSafeReplicationState says, which asks Vault twice, whatever the first
+// answer is; each question is a round trip.
 func (b *backend) writable() error {
-	if b.WriteSafeReplicationState() {
-		return nil
+	state := b.System().ReplicationState()
+	switch {
+	case state.HasState(consts.ReplicationDRSecondary | consts.ReplicationPerformanceStandby):
+		return account.ErrReadOnly
+	case state.HasState(consts.ReplicationPerformanceSecondary) && !b.System().LocalMount():
+		return account.ErrReadOnly
 	}
-	return account.ErrReadOnly
+	return nil
 }
 
 func now() time.Time { return time.Now().UTC().Round(0) }

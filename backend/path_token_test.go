@@ -330,6 +330,27 @@ func TestTokenReadsAtOnceShareOneExchange(t *testing.T) {
 	}
 }
 
+// Each question to Vault is a round trip, and so is each operation on its storage:
+// the framework asks, and the exchange does, which also reads the account and the
+// client and writes twice.
+func TestTokenReadThatExchangesAsksVaultTwice(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.read("token/acme"), 200)
+		m.pass(10 * minute)
+		operations, questions := m.storage.count(), m.system.count()
+		m.want(m.read("token/acme"), 200)
+		m.wantPosts(2)
+		if n := m.system.count() - questions; n != 2 {
+			t.Errorf("it took %d questions to Vault", n)
+		}
+		if n := m.storage.count() - operations; n != 4 {
+			t.Errorf("it took %d storage operations", n)
+		}
+	})
+}
+
 func TestTokenReaderWhoGoesAwayChangesNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

@@ -77,15 +77,17 @@ func (m *Manager) Token(ctx context.Context, name string, ask Ask) (Answer, erro
 			}
 			return answer, nil
 		}
-		// Only the node that may write knows whether an exchange is under way.
-		if err := m.Writable(); err != nil {
-			return Answer{}, err
-		}
-		switch d.Action {
-		case Stale:
-			return stale(a, d, trouble(name, a, d.Block, env.Now)), nil
-		case Refuse:
-			return Answer{}, trouble(name, a, d.Block, env.Now)
+		if d.Action == Stale || d.Action == Refuse {
+			// Only the node that may write knows whether an exchange is under way. An
+			// exchange finds out by itself where it is.
+			if err := m.Writable(); err != nil {
+				return Answer{}, err
+			}
+			why := trouble(name, a, d.Block, env.Now)
+			if d.Action == Refuse {
+				return Answer{}, why
+			}
+			return stale(a, d, why), nil
 		}
 		f, err := m.await(ctx, name, ask, a.Access.Remaining(env.Now) > 0)
 		if err != nil {
