@@ -121,12 +121,13 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory before the framework sees the
-// request: the framework asks Vault for its replication state for every
-// request, over RPC, which costs a third of a cached read.
+// HandleRequest answers a token from memory, or from an exchange that is under
+// way, before the framework sees the request: the framework asks Vault for its
+// replication state for every request, over RPC, which costs a third of a cached
+// read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
-		if resp := b.cachedToken(name, req); resp != nil {
+		if resp := b.quickToken(ctx, name, req); resp != nil {
 			return resp, nil
 		}
 	}

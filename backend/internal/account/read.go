@@ -56,6 +56,31 @@ func (m *Manager) Cached(name string, settings Settings, ask Ask) (answer Answer
 	return serve(a, d), true
 }
 
+// Shared answers a reader who comes without a living token while an exchange is
+// under way: he waits for it as long as ctx lives, and shares its token. ok is false
+// where more has to be done, which Token does. Of many readers at the moment of
+// expiry all but the first come here, and cost little more than cached reads.
+func (m *Manager) Shared(ctx context.Context, name string, settings Settings, ask Ask) (answer Answer, ok bool) {
+	s := m.table.find(name)
+	if s == nil {
+		return Answer{}, false
+	}
+	a, f := s.cached.Load(), s.underWay()
+	if a == nil || f == nil || a.Access.Remaining(clock()) > 0 {
+		return Answer{}, false
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return Answer{}, false
+	}
+	ask.shared = f.succeeded
+	if answer, ok = m.Cached(name, settings, ask); ok {
+		answer.Source = FromExchange
+	}
+	return answer, ok
+}
+
 // Token returns an access token that works, running an exchange where one is
 // due. It waits for the exchange as long as ctx lives, and for staleWait at
 // most where the current token still lives; the exchange itself does not depend
