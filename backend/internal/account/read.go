@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// staleWait is how long a reader whose token still lives waits for an exchange.
+// staleWait is how long an exchange may take that a reader waits for whose token
+// still lives. It counts from the exchange's begin: who comes later than that does
+// not wait at all, however many they are.
 const staleWait = 3 * time.Second
 
 // NotSaved warns of a rescue copy.
@@ -82,9 +84,9 @@ func (m *Manager) Shared(ctx context.Context, name string, settings Settings, as
 }
 
 // Token returns an access token that works, running an exchange where one is
-// due. It waits for the exchange as long as ctx lives, and for staleWait at
-// most where the current token still lives; the exchange itself does not depend
-// on ctx. Concurrent callers share one exchange and its result.
+// due. It waits for the exchange as long as ctx lives, and until that has taken
+// staleWait where the current token still lives; the exchange itself does not
+// depend on ctx. Concurrent callers share one exchange and its result.
 func (m *Manager) Token(ctx context.Context, name string, ask Ask) (Answer, error) {
 	for range maxRounds {
 		a, env, err := m.look(ctx, name)
@@ -174,8 +176,8 @@ func (m *Manager) withRevision(ctx context.Context, env Env, a *Account) Env {
 	return env
 }
 
-// await starts or joins an exchange and waits for it: for staleWait where the
-// reader has a living token, else as long as ctx lives.
+// await starts or joins an exchange and waits for it: until it has taken staleWait
+// where the reader has a living token, else as long as ctx lives.
 func (m *Manager) await(ctx context.Context, name string, ask Ask, live bool) (*flight, error) {
 	f, err := m.join(name, ask)
 	if err != nil {
@@ -183,7 +185,7 @@ func (m *Manager) await(ctx context.Context, name string, ask Ask, live bool) (*
 	}
 	var patience <-chan time.Time
 	if live {
-		timer := time.NewTimer(staleWait)
+		timer := time.NewTimer(staleWait - time.Since(f.started))
 		defer timer.Stop()
 		patience = timer.C
 	}
