@@ -121,13 +121,17 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory, or from an exchange that is under
-// way, before the framework sees the request: the framework asks Vault for its
+// HandleRequest answers a token from memory, or by an exchange where no token
+// lives, before the framework sees the request: the framework asks Vault for its
 // replication state for every request, over RPC, which costs a third of a cached
 // read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
-		if resp := b.quickToken(ctx, name, req); resp != nil {
+		resp, err := b.quickToken(ctx, name, req)
+		if err != nil {
+			return respond(err)
+		}
+		if resp != nil {
 			return resp, nil
 		}
 	}

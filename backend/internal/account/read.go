@@ -58,29 +58,37 @@ func (m *Manager) Cached(name string, settings Settings, ask Ask) (answer Answer
 	return serve(a, d), true
 }
 
-// Shared answers a reader who comes without a living token while an exchange is
-// under way: he waits for it as long as ctx lives, and shares its token. ok is false
-// where more has to be done, which Token does. Of many readers at the moment of
-// expiry all but the first come here, and cost little more than cached reads.
-func (m *Manager) Shared(ctx context.Context, name string, settings Settings, ask Ask) (answer Answer, ok bool) {
+// Shared answers a reader of an account without a living token where nothing but an
+// exchange is wanted: he begins it, or joins it, waits for it as long as ctx lives, and
+// shares its token. ok is false where more has to be done, which Token does. Many
+// readers at the moment of expiry come here, and cost little more than cached reads.
+// The error is why no exchange was run.
+func (m *Manager) Shared(ctx context.Context, name string, settings Settings, ask Ask) (answer Answer, ok bool, err error) {
 	s := m.table.find(name)
 	if s == nil {
-		return Answer{}, false
+		return Answer{}, false, nil
 	}
-	a, f := s.cached.Load(), s.underWay()
-	if a == nil || f == nil || a.Access.Remaining(clock()) > 0 {
-		return Answer{}, false
+	a := s.cached.Load()
+	if a == nil || a.Access.Remaining(clock()) > 0 || Decide(a, m.env(settings), ask).Action != Exchange {
+		return Answer{}, false, nil
+	}
+	f, err := m.join(name, ask)
+	if err != nil {
+		return Answer{}, false, err
 	}
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		return Answer{}, false
+		return Answer{}, false, nil
+	}
+	if f.err != nil && !errors.Is(f.err, ErrReadOnly) { // where to go with that, Token knows
+		return Answer{}, false, f.err
 	}
 	ask.shared = f.succeeded
 	if answer, ok = m.Cached(name, settings, ask); ok {
 		answer.Source = FromExchange
 	}
-	return answer, ok
+	return answer, ok, nil
 }
 
 // Token returns an access token that works, running an exchange where one is

@@ -48,13 +48,6 @@ func (s *slot) publish(a *Account) {
 	s.note(s.name, a)
 }
 
-// underWay returns the exchange under way; nil: none.
-func (s *slot) underWay() *flight {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.flight
-}
-
 // table finds slots by the account's name.
 type table struct {
 	slots sync.Map // string -> *slot

@@ -174,9 +174,9 @@ func (d *driver) impatient(name string) {
 }
 
 // read is what the backend does for a reader, less the answer from memory.
-func (d *driver) read(ctx context.Context, p *process, name string, ask account.Ask) (err error) {
-	answer, joined := p.Shared(ctx, name, settings, ask)
-	if !joined {
+func (d *driver) read(ctx context.Context, p *process, name string, ask account.Ask) error {
+	answer, shared, err := p.Shared(ctx, name, settings, ask)
+	if !shared && err == nil {
 		answer, err = p.Token(ctx, name, ask)
 	}
 	d.mu.Lock()
