@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
 # Where the Go modules are, each with tests of its own.
-MODULES := . sandbox acceptance acceptance/operators scripts/containerlint
+MODULES := . sandbox acceptance acceptance/bench acceptance/bench/plugins acceptance/operators scripts/containerlint
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
@@ -53,6 +53,7 @@ test: test-unit test-acceptance test-operators ## run all tests, ours with the r
 test-unit: ## run the tests that need no Vault
 	go test -race -timeout 30m ./...
 	cd sandbox && go test -race -timeout 5m ./...
+	cd acceptance/bench && go test -race -timeout 5m ./...
 
 # Of the simulation: -exchanges N, -seeds N, -duration D, -first SEED, or -seed SEED to replay one.
 SIMULATE ?= -exchanges 1000000
@@ -123,14 +124,19 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	  done
 
 .PHONY: bench
-bench: ## measure cached token reads on a real Vault, beside a bare plugin and KV v2
+bench: ## measure the engine on a real Vault beside others, and write docs/performance.md
 	@scripts/get-vault >/dev/null
-	@cd acceptance && go run ./bench
+	@cd acceptance/bench && go run .
+
+.PHONY: bench-scale
+bench-scale: ## measure a mount with 100,000 accounts, for half an hour, and write docs/performance.md
+	@scripts/get-vault >/dev/null
+	@cd acceptance/bench && go run . -scale
 
 .PHONY: bench-window
 bench-window: ## measure how long a new refresh token is in the air before it is saved
 	@scripts/get-vault >/dev/null
-	@cd acceptance && go run ./bench/window
+	@cd acceptance/bench && go run ./window
 
 .PHONY: release-snapshot
 release-snapshot: ## build all that a release has into dist/, and check it

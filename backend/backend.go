@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -120,12 +121,17 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory before the framework sees the
-// request: the framework asks Vault for its replication state for every
-// request, over RPC, which costs a third of a cached read.
+// HandleRequest answers a token from memory, or by an exchange where no token
+// lives, before the framework sees the request: the framework asks Vault for its
+// replication state for every request, over RPC, which costs a third of a cached
+// read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
-		if resp := b.cachedToken(name, req); resp != nil {
+		resp, err := b.quickToken(ctx, name, req)
+		if err != nil {
+			return respond(err)
+		}
+		if resp != nil {
 			return resp, nil
 		}
 	}
@@ -180,12 +186,18 @@ func (b *backend) invalidate(_ context.Context, key string) {
 }
 
 // writable returns account.ErrReadOnly on a standby, a performance secondary
-// (unless the mount is local) and a DR secondary.
+// (unless the mount is local) and a DR secondary. It says what the framework's
+// WriteSafeReplicationState says, which asks Vault twice, whatever the first
+// answer is; each question is a round trip.
 func (b *backend) writable() error {
-	if b.WriteSafeReplicationState() {
-		return nil
+	state := b.System().ReplicationState()
+	switch {
+	case state.HasState(consts.ReplicationDRSecondary | consts.ReplicationPerformanceStandby):
+		return account.ErrReadOnly
+	case state.HasState(consts.ReplicationPerformanceSecondary) && !b.System().LocalMount():
+		return account.ErrReadOnly
 	}
-	return account.ErrReadOnly
+	return nil
 }
 
 func now() time.Time { return time.Now().UTC().Round(0) }

@@ -14,7 +14,8 @@ import (
 // wants one to the moment that its outcome can be read from the account. It may
 // be several POSTs: a prompt retry, a previous client secret, a spare grant.
 type flight struct {
-	done chan struct{} // closed when the flight has landed
+	started time.Time
+	done    chan struct{} // closed when the flight has landed
 
 	// What follows is written before done is closed and read after it.
 	tried     bool  // an exchange was run; its outcome stands in the account
@@ -39,7 +40,7 @@ func (m *Manager) join(name string, ask Ask) (*flight, error) {
 	if !m.enter() {
 		return nil, closing(name)
 	}
-	s.flight = &flight{done: make(chan struct{})}
+	s.flight = &flight{started: time.Now(), done: make(chan struct{})}
 	go m.fly(s, name, s.flight, ask)
 	return s.flight, nil
 }

@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// staleWait is how long a reader whose token still lives waits for an exchange.
+// staleWait is how long an exchange may take that a reader waits for whose token
+// still lives. It counts from the exchange's begin: who comes later than that does
+// not wait at all, however many they are.
 const staleWait = 3 * time.Second
 
 // NotSaved warns of a rescue copy.
@@ -56,10 +58,43 @@ func (m *Manager) Cached(name string, settings Settings, ask Ask) (answer Answer
 	return serve(a, d), true
 }
 
+// Shared answers a reader of an account without a living token where nothing but an
+// exchange is wanted: he begins it, or joins it, waits for it as long as ctx lives, and
+// shares its token. ok is false where more has to be done, which Token does. Many
+// readers at the moment of expiry come here, and cost little more than cached reads.
+// The error is why no exchange was run.
+func (m *Manager) Shared(ctx context.Context, name string, settings Settings, ask Ask) (answer Answer, ok bool, err error) {
+	s := m.table.find(name)
+	if s == nil {
+		return Answer{}, false, nil
+	}
+	a := s.cached.Load()
+	if a == nil || a.Access.Remaining(clock()) > 0 || Decide(a, m.env(settings), ask).Action != Exchange {
+		return Answer{}, false, nil
+	}
+	f, err := m.join(name, ask)
+	if err != nil {
+		return Answer{}, false, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return Answer{}, false, nil
+	}
+	if f.err != nil && !errors.Is(f.err, ErrReadOnly) { // where to go with that, Token knows
+		return Answer{}, false, f.err
+	}
+	ask.shared = f.succeeded
+	if answer, ok = m.Cached(name, settings, ask); ok {
+		answer.Source = FromExchange
+	}
+	return answer, ok, nil
+}
+
 // Token returns an access token that works, running an exchange where one is
-// due. It waits for the exchange as long as ctx lives, and for staleWait at
-// most where the current token still lives; the exchange itself does not depend
-// on ctx. Concurrent callers share one exchange and its result.
+// due. It waits for the exchange as long as ctx lives, and until that has taken
+// staleWait where the current token still lives; the exchange itself does not
+// depend on ctx. Concurrent callers share one exchange and its result.
 func (m *Manager) Token(ctx context.Context, name string, ask Ask) (Answer, error) {
 	for range maxRounds {
 		a, env, err := m.look(ctx, name)
@@ -77,15 +112,17 @@ func (m *Manager) Token(ctx context.Context, name string, ask Ask) (Answer, erro
 			}
 			return answer, nil
 		}
-		// Only the node that may write knows whether an exchange is under way.
-		if err := m.Writable(); err != nil {
-			return Answer{}, err
-		}
-		switch d.Action {
-		case Stale:
-			return stale(a, d, trouble(name, a, d.Block, env.Now)), nil
-		case Refuse:
-			return Answer{}, trouble(name, a, d.Block, env.Now)
+		if d.Action == Stale || d.Action == Refuse {
+			// Only the node that may write knows whether an exchange is under way. An
+			// exchange finds out by itself where it is.
+			if err := m.Writable(); err != nil {
+				return Answer{}, err
+			}
+			why := trouble(name, a, d.Block, env.Now)
+			if d.Action == Refuse {
+				return Answer{}, why
+			}
+			return stale(a, d, why), nil
 		}
 		f, err := m.await(ctx, name, ask, a.Access.Remaining(env.Now) > 0)
 		if err != nil {
@@ -147,8 +184,8 @@ func (m *Manager) withRevision(ctx context.Context, env Env, a *Account) Env {
 	return env
 }
 
-// await starts or joins an exchange and waits for it: for staleWait where the
-// reader has a living token, else as long as ctx lives.
+// await starts or joins an exchange and waits for it: until it has taken staleWait
+// where the reader has a living token, else as long as ctx lives.
 func (m *Manager) await(ctx context.Context, name string, ask Ask, live bool) (*flight, error) {
 	f, err := m.join(name, ask)
 	if err != nil {
@@ -156,7 +193,7 @@ func (m *Manager) await(ctx context.Context, name string, ask Ask, live bool) (*
 	}
 	var patience <-chan time.Time
 	if live {
-		timer := time.NewTimer(staleWait)
+		timer := time.NewTimer(staleWait - time.Since(f.started))
 		defer timer.Stop()
 		patience = timer.C
 	}

@@ -56,6 +56,34 @@ func TestReaderWithALivingTokenWaitsAFewSeconds(t *testing.T) {
 	})
 }
 
+// Of those who read again and again while an exchange hangs each would otherwise wait
+// the full time at each read.
+func TestReadersWithALivingTokenDoNotWaitForAnExchangeThatTakesLong(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.token("acme")
+		time.Sleep(500 * time.Second)
+		f.server.next(grantAfter(10 * time.Second))
+		f.token("acme")
+		for range 3 {
+			start := time.Now()
+			a := f.token("acme")
+			if d := time.Since(start); d != 0 {
+				t.Errorf("waited %s for an exchange that has taken %s", d, staleWait)
+			}
+			if a.Token.Token.Reveal() != "at-for-rt-0" || len(a.Warnings) != 1 || a.TTL != minStaleTTL {
+				t.Errorf("got %+v", a)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		if a := f.token("acme"); a.Token.Token.Reveal() != "at-for-rt-1" {
+			t.Errorf("got %+v", a)
+		}
+		f.wantPosts("rt-0", "rt-1")
+	})
+}
+
 func TestRereadAfterTheTTLReturnsAnotherToken(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")

@@ -21,6 +21,9 @@ const (
 	keepalive       = 40 * time.Minute
 )
 
+// settings are the mount's.
+var settings = account.Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: exchangeTimeout, KeepaliveInterval: keepalive}
+
 // world is one simulated cluster. mu guards all of it; it is never held while
 // simulated time passes.
 type world struct {
@@ -84,7 +87,7 @@ func (w *world) startProcess() {
 		Clients:   w.clients,
 		Exchanger: wire{p},
 		Settings: func(context.Context) (account.Settings, error) {
-			return account.Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: exchangeTimeout, KeepaliveInterval: keepalive}, nil
+			return settings, nil
 		},
 		Writable: func() error {
 			w.mu.Lock()

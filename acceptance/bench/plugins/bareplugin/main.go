@@ -1,6 +1,6 @@
 // Command bareplugin is the cheapest secrets engine that there can be: it answers every read from
-// HandleRequest with the data of the last write. The benchmark holds the plugin's cached reads
-// against it.
+// HandleRequest with the data of the last write, or a constant where nothing was written. The benchmark
+// holds the plugin's cached reads and its start against it.
 package main
 
 import (
@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/plugins/probe"
 )
 
 // bare answers without the framework's routing. It embeds the framework's backend for the set-up.
@@ -23,6 +25,7 @@ type bare struct {
 // factory makes the backend.
 func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
 	b := &bare{Backend: &framework.Backend{BackendType: logical.TypeLogical}}
+	b.data.Store(&map[string]any{"access_token": "constant"})
 	return b, b.Setup(ctx, config)
 }
 
@@ -30,11 +33,7 @@ func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backen
 func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*logical.Response, error) {
 	switch request.Operation {
 	case logical.ReadOperation:
-		data := b.data.Load()
-		if data == nil {
-			return nil, nil //nolint:nilnil // the SDK's way to say 404
-		}
-		return &logical.Response{Data: *data}, nil
+		return &logical.Response{Data: *b.data.Load()}, nil
 	case logical.CreateOperation, logical.UpdateOperation:
 		b.data.Store(&request.Data)
 		return nil, nil //nolint:nilnil // the SDK's way to say 204
@@ -44,6 +43,9 @@ func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*lo
 }
 
 func main() {
+	if err := probe.Listen("bareplugin", nil); err != nil {
+		hclog.Default().Error("no probe", "error", err)
+	}
 	if err := plugin.Serve(&plugin.ServeOpts{BackendFactoryFunc: factory}); err != nil {
 		hclog.Default().Error("the plugin ended", "error", err)
 		os.Exit(1)

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/load"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/report"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
+)
+
+// exchangesARound is how many reads that run an exchange are measured in a round.
+const exchangesARound = 40
+
+// exchangeSeries are medians, round by round, in ms.
+type exchangeSeries struct{ read, endpoint, handling, puts []float64 }
+
+// exchange measures a read that runs an exchange, beside the same exchange by a plain client and beside
+// two writes to KV version 1: the plugin writes twice, too, the intent and the outcome.
+func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
+	if err := s.mount(ctx, kv1Mount, "kv"); err != nil {
+		return err
+	}
+	if err := s.enrol(ctx, pageroMount, promptUser, map[string]any{"refresh_on_read": true}, "exchanging"); err != nil {
+		return err
+	}
+	var (
+		m     exchangeSeries
+		steps = []func(context.Context, *exchangeSeries) error{s.exchangingReads, s.plainExchanges, s.pairsOfPuts}
+	)
+	for round := range p.rounds + 1 {
+		for i := range steps {
+			if err := steps[(round+i)%len(steps)](ctx, &m); err != nil {
+				return err
+			}
+		}
+		if round == 0 {
+			m = exchangeSeries{} // to get warm
+		}
+	}
+	beyond := func(endpoint []float64) []float64 {
+		rest := make([]float64, len(m.read))
+		for i := range rest {
+			rest[i] = m.read[i] - endpoint[i]
+		}
+		return rest
+	}
+	to.Exchange = report.Exchange{
+		Reads: exchangesARound, Read: summarise(m.read), Endpoint: summarise(m.endpoint), Handling: summarise(m.handling),
+		Beyond: compare(beyond(m.endpoint), m.puts), BeyondHandling: compare(beyond(m.handling), m.puts),
+	}
+	return nil
+}
+
+// exchangingReads reads a token again and again; each read runs an exchange.
+func (s *stage) exchangingReads(ctx context.Context, m *exchangeSeries) error {
+	before := s.exchanges()
+	job := s.reads("pagero/token/exchanging", 1)
+	job.Requests = exchangesARound
+	r, err := s.load.Run(ctx, job)
+	if err != nil {
+		return err
+	}
+	n := s.exchanges() - before
+	m.read = append(m.read, millis(r.Latency.P50))
+	m.handling = append(m.handling, millis(s.handling(exchangesARound)))
+	return must(n == exchangesARound, "%d reads ran %d exchanges", exchangesARound, n)
+}
+
+// handling is the median of what the token endpoint took for its last requests, from the last byte of the
+// request to the first of the answer.
+func (s *stage) handling(count int) time.Duration {
+	var took []time.Duration
+	requests := s.server.Requests()
+	for _, r := range requests[len(requests)-count:] {
+		took = append(took, r.Processed.Sub(r.Time))
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// plainExchanges runs the same exchanges with a plain client, each over a connection of its own, as the
+// plugin does.
+func (s *stage) plainExchanges(ctx context.Context, m *exchangeSeries) error {
+	job := load.Job{
+		Connections: 1, Requests: exchangesARound, Method: "POST", URL: s.server.TokenURL(), CACert: string(s.server.CACertPEM()),
+		Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+	}
+	for range exchangesARound {
+		token, err := s.server.Login(ctx, sandbox.DefaultClientID, promptUser)
+		if err != nil {
+			return err
+		}
+		job.Bodies = append(job.Bodies, url.Values{
+			"grant_type": {sandbox.GrantRefreshToken}, "refresh_token": {token},
+			"client_id": {sandbox.DefaultClientID}, "client_secret": {sandbox.DefaultClientSecret},
+		}.Encode())
+	}
+	r, err := s.load.Run(ctx, job)
+	m.endpoint = append(m.endpoint, millis(r.Latency.P50))
+	return err
+}
+
+// pairsOfPuts writes values of about the size of an account's entry, two for an exchange.
+func (s *stage) pairsOfPuts(ctx context.Context, m *exchangeSeries) error {
+	job := s.reads("kv1/entry", 1)
+	body, err := json.Marshal(map[string]string{"value": strings.Repeat("x", 1500)})
+	if err != nil {
+		return err
+	}
+	job.Method, job.Requests, job.Samples, job.Bodies = "PUT", 2*exchangesARound, true, []string{string(body)}
+	r, err := s.load.Run(ctx, job)
+	if err != nil {
+		return err
+	}
+	var pairs []time.Duration
+	for pair := range slices.Chunk(r.Samples, 2) {
+		pairs = append(pairs, pair[0]+pair[len(pair)-1])
+	}
+	slices.Sort(pairs)
+	m.puts = append(m.puts, millis(pairs[len(pairs)/2]))
+	return nil
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/report"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
+)
+
+const (
+	// freshAccounts are kept fresh, with tokens that live for freshLifetime, as Pagero's do.
+	freshAccounts = 10_000
+	freshLifetime = 600 * time.Second
+	// freshReads is how often an account drawn at random is read.
+	freshReads = 10 * time.Millisecond
+	freshMount = "fresh"
+)
+
+// fresh watches accounts with auto_refresh in real time, in a mount of their own beside that with the many
+// accounts: readers must never wait, nor see a token that is about to expire.
+func (s *stage) fresh(ctx context.Context, p plan, to *report.Fresh) (err error) {
+	accounts := freshAccounts
+	if p.quick {
+		accounts = 200
+	}
+	server, err := sandbox.Start(sandbox.Config{
+		AccessTokenLifetime: freshLifetime, Users: []sandbox.User{{Username: promptUser, Password: "none"}},
+	})
+	if err != nil {
+		return err
+	}
+	// The stage's token endpoint gives tokens that live longer.
+	stage := *s
+	stage.server = server
+	defer func() { err = errors.Join(err, server.Close()) }()
+	if err := stage.mount(ctx, freshMount, pageroPlugin); err != nil {
+		return err
+	}
+	names := numbered("f", accounts)
+	if err := stage.enrol(ctx, freshMount, promptUser, map[string]any{"auto_refresh": true}, names...); err != nil {
+		return err
+	}
+	progress("%d accounts are enrolled; the plugin gets their first tokens by itself", accounts)
+	err = patiently(ctx, "the first tokens", func(context.Context) (bool, error) {
+		return stage.exchanges() >= accounts, nil
+	})
+	if err != nil {
+		return err
+	}
+	*to = report.Fresh{Accounts: accounts, Lifetime: int(freshLifetime.Seconds()), LeastRemaining: freshLifetime.Seconds()}
+	before, err := stage.processorTime(ctx, pageroPlugin)
+	if err != nil {
+		return err
+	}
+	exchanges, began := stage.exchanges(), time.Now()
+	progress("watching them for %s", p.fresh)
+	if err := stage.watch(ctx, p.fresh, names, to); err != nil {
+		return err
+	}
+	elapsed := time.Since(began)
+	after, err := stage.processorTime(ctx, pageroPlugin)
+	if err != nil {
+		return err
+	}
+	counted, err := stage.readsBySource(ctx, freshMount)
+	if err != nil {
+		return err
+	}
+	if to.Memory, err = stage.memory(ctx, pageroPlugin); err != nil {
+		return err
+	}
+	to.Minutes, to.Exchanges = elapsed.Minutes(), stage.exchanges()-exchanges
+	to.CPU = millis(after.plugin-before.plugin) / elapsed.Minutes()
+	to.Waited, to.Stale, to.Failed = int(counted["exchange"]), int(counted["stale"]), int(counted["error"])
+	return errors.Join(
+		must(to.Expired == 0, "%d reads got a token that had expired", to.Expired),
+		must(to.Failed == 0, "%d reads failed", to.Failed),
+	)
+}
+
+// watch reads accounts at random, one every freshReads.
+func (s *stage) watch(ctx context.Context, d time.Duration, names []string, to *report.Fresh) error {
+	ticker := time.NewTicker(freshReads)
+	defer ticker.Stop()
+	for over := time.After(d); ; {
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		began := time.Now()
+		answer, err := s.vault.ReadWithContext(ctx, freshMount+"/token/"+names[rand.IntN(len(names))]) //nolint:gosec // no secret
+		if err != nil {
+			return err
+		}
+		if err := note(answer, began, to); err != nil {
+			return err
+		}
+	}
+}
+
+// note counts an answer that came to a read that began at a time.
+func note(answer *api.Secret, began time.Time, to *report.Fresh) error {
+	text, _ := answer.Data["expire_time"].(string)
+	expires, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return fmt.Errorf("an answer without an expire_time: %w", err)
+	}
+	remaining := time.Until(expires).Seconds()
+	to.Reads++
+	to.MaxLatency = max(to.MaxLatency, millis(time.Since(began)))
+	to.LeastRemaining = min(to.LeastRemaining, remaining)
+	if remaining <= 0 {
+		to.Expired++
+	}
+	return nil
+}
+
+// simulatedHour runs the test that keeps 10,000 accounts fresh for an hour of simulated time.
+func simulatedHour(ctx context.Context, to *report.Fresh) error {
+	root, err := harness.RepoRoot()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", "^TestTenThousandAccountsAreKeptFresh$", "./backend/internal/account")
+	cmd.Dir = filepath.Join(root)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.HasPrefix(line, "--- PASS") {
+			to.Simulated = strings.TrimSpace(line)
+		}
+	}
+	return must(to.Simulated != "", "the test did not run:\n%s", out)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/load"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/report"
+)
+
+const (
+	// busyAccounts are exchanged.
+	busyAccounts = 1000
+	// The plugin's own limits in the background: exchanges at a time, and begun a second.
+	choresAtATime, choresPerSecond = 32, 50
+)
+
+// throughput measures exchanges a second over many accounts whose token endpoint takes endpointDelay, for
+// readers, each of whom waits for his exchange, and for the plugin by itself.
+func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error {
+	err := s.enrol(ctx, pageroMount, slowUser, map[string]any{"refresh_on_read": true}, numbered("busy", busyAccounts)...)
+	if err != nil {
+		return err
+	}
+	sizes := []int{8, choresAtATime, 128}
+	measured := map[int]*exchangeRates{}
+	for round := range p.rounds + 1 {
+		for i := range sizes {
+			connections := sizes[(round+i)%len(sizes)]
+			if round < 2 { // the first is to get warm
+				measured[connections] = &exchangeRates{}
+			}
+			if err := s.exchangeRate(ctx, p, connections, measured[connections]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, connections := range sizes {
+		m := measured[connections]
+		limit := float64(connections) / endpointDelay.Seconds()
+		ratios := make([]float64, len(m.rate))
+		for i, rate := range m.rate {
+			ratios[i] = rate / limit
+		}
+		to.Throughput = append(to.Throughput, report.Throughput{
+			Connections: connections, Limit: limit, Rate: summarise(m.rate), Ratio: summarise(ratios),
+			Busy: summarise(m.busy), Own: summarise(m.own),
+		})
+	}
+	return s.background(ctx, to)
+}
+
+// exchangeRates are exchanges a second, and shares of the processors, round by round.
+type exchangeRates struct{ rate, busy, own []float64 }
+
+// exchangeRate reads over so many connections; every read runs an exchange.
+func (s *stage) exchangeRate(ctx context.Context, p plan, connections int, m *exchangeRates) error {
+	before, endpoint := s.exchanges(), load.ProcessorTime()
+	job := s.reads("pagero/token/busy{}", connections)
+	job.Names, job.Duration = busyAccounts, 2*p.duration
+	r, own, err := s.costOf(ctx, job, pageroPlugin)
+	if err != nil {
+		return err
+	}
+	share := func(used cpuTime) float64 { return used.Seconds() / r.Elapsed.Seconds() / float64(processors) }
+	n := s.exchanges() - before
+	m.rate = append(m.rate, float64(n)/r.Elapsed.Seconds())
+	m.own = append(m.own, share(own))
+	m.busy = append(m.busy, share(own+r.CPU+load.ProcessorTime()-endpoint))
+	// A reader who is a whole round behind the others can share an exchange with one of them.
+	return must(n <= r.Requests, "%d reads ran %d exchanges", r.Requests, n)
+}
+
+// background measures what the plugin exchanges by itself when many accounts are due at once.
+func (s *stage) background(ctx context.Context, to *report.Bench) error {
+	var (
+		names  = numbered("auto", busyAccounts)
+		before = s.exchanges()
+		began  = time.Now()
+	)
+	if err := s.enrol(ctx, pageroMount, slowUser, map[string]any{"auto_refresh": true}, names...); err != nil {
+		return err
+	}
+	// The plugin begins when Vault calls its periodic function, once a minute.
+	err := patiently(ctx, "the accounts to be refreshed", func(context.Context) (bool, error) {
+		return s.exchanges()-before >= busyAccounts, nil
+	})
+	if err != nil {
+		return err
+	}
+	var first, last time.Time
+	count := 0
+	for _, r := range s.server.Requests() {
+		if r.User == slowUser && r.Time.After(began) {
+			if first.IsZero() {
+				first = r.Time
+			}
+			last = r.Time
+			count++
+		}
+	}
+	limit := min(choresAtATime/endpointDelay.Seconds(), choresPerSecond)
+	rate := float64(count-1) / last.Sub(first).Seconds()
+	to.Background = report.Background{Accounts: busyAccounts, Limit: limit, Rate: rate, Ratio: rate / limit}
+	return must(count == busyAccounts, "%d exchanges for %d accounts", count, busyAccounts)
+}
