@@ -10,6 +10,7 @@ import (
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/load"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/report"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/plugins/probe"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
@@ -17,10 +18,11 @@ import (
 const exchangesARound = 40
 
 // exchangeSeries are medians, round by round, in ms.
-type exchangeSeries struct{ read, endpoint, handling, puts []float64 }
+type exchangeSeries struct{ read, endpoint, handling, puts, bare []float64 }
 
-// exchange measures a read that runs an exchange, beside the same exchange by a plain client and beside
-// two writes to KV version 1: the plugin writes twice, too, the intent and the outcome.
+// exchange measures a read that runs an exchange, beside the same exchange by a plain client, beside
+// two writes to KV version 1: the plugin writes twice, too, the intent and the outcome; and beside a plugin
+// that does nothing but ask Vault for what an exchange asks it for.
 func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 	if err := s.mount(ctx, kv1Mount, "kv"); err != nil {
 		return err
@@ -30,7 +32,7 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 	}
 	var (
 		m     exchangeSeries
-		steps = []func(context.Context, *exchangeSeries) error{s.exchangingReads, s.plainExchanges, s.pairsOfPuts}
+		steps = []func(context.Context, *exchangeSeries) error{s.exchangingReads, s.plainExchanges, s.pairsOfPuts, s.bareExchanges}
 	)
 	for round := range p.rounds + 1 {
 		for i := range steps {
@@ -52,6 +54,7 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 	to.Exchange = report.Exchange{
 		Reads: exchangesARound, Read: summarise(m.read), Endpoint: summarise(m.endpoint), Handling: summarise(m.handling),
 		Beyond: compare(beyond(m.endpoint), m.puts), BeyondHandling: compare(beyond(m.handling), m.puts),
+		Bare: compare(m.bare, m.puts), BeyondBare: compare(beyond(m.endpoint), m.bare),
 	}
 	return nil
 }
@@ -105,10 +108,19 @@ func (s *stage) plainExchanges(ctx context.Context, m *exchangeSeries) error {
 	return err
 }
 
+// bareExchanges has the bare plugin ask Vault for what an exchange asks it for.
+func (s *stage) bareExchanges(ctx context.Context, m *exchangeSeries) error {
+	job := s.reads(bareMount+"/"+probe.ExchangePath, 1)
+	job.Requests = exchangesARound
+	r, err := s.load.Run(ctx, job)
+	m.bare = append(m.bare, millis(r.Latency.P50))
+	return err
+}
+
 // pairsOfPuts writes values of about the size of an account's entry, two for an exchange.
 func (s *stage) pairsOfPuts(ctx context.Context, m *exchangeSeries) error {
 	job := s.reads("kv1/entry", 1)
-	body, err := json.Marshal(map[string]string{"value": strings.Repeat("x", 1500)})
+	body, err := json.Marshal(map[string]string{"value": strings.Repeat("x", probe.EntrySize)})
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,9 @@ type Exchange struct {
 	Beyond   Comparison
 	// BeyondHandling counts the connection to the endpoint and its TLS handshake as ours.
 	BeyondHandling Comparison
+	// Bare is a plugin that only asks Vault for what an exchange asks it for, to two puts; BeyondBare is ours
+	// to that.
+	Bare, BeyondBare Comparison
 }
 
 // Expiry is what readers see who come at the moment of expiry: ours is the p99 of many, theirs is one

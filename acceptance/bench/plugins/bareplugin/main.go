@@ -1,9 +1,11 @@
 // Command bareplugin is the cheapest secrets engine that there can be: it answers every read from
 // HandleRequest with the data of the last write, or a constant where nothing was written. The benchmark
-// holds the plugin's cached reads and its start against it.
+// holds the plugin's cached reads and its start against it. A read of ExchangePath asks Vault for what an
+// exchange has to ask it for, and nothing else: the benchmark holds reads that exchange against that.
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"sync/atomic"
@@ -33,6 +35,11 @@ func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backen
 func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*logical.Response, error) {
 	switch request.Operation {
 	case logical.ReadOperation:
+		if request.Path == probe.ExchangePath {
+			if err := b.askAsAnExchange(ctx, request.Storage); err != nil {
+				return nil, err
+			}
+		}
 		return &logical.Response{Data: *b.data.Load()}, nil
 	case logical.CreateOperation, logical.UpdateOperation:
 		b.data.Store(&request.Data)
@@ -40,6 +47,24 @@ func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*lo
 	default:
 		return b.Backend.HandleRequest(ctx, request)
 	}
+}
+
+// askAsAnExchange asks Vault where the node stands, reads two entries, an account's and its client's, and
+// writes one twice, as an exchange does before and after its POST.
+func (b *bare) askAsAnExchange(ctx context.Context, storage logical.Storage) error {
+	b.System().ReplicationState()
+	for _, key := range []string{"account", "client"} {
+		if _, err := storage.Get(ctx, key); err != nil {
+			return err
+		}
+	}
+	entry := &logical.StorageEntry{Key: "account", Value: bytes.Repeat([]byte("x"), probe.EntrySize)}
+	for range 2 {
+		if err := storage.Put(ctx, entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func main() {

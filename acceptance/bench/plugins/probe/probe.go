@@ -17,6 +17,14 @@ import (
 	"time"
 )
 
+// What the bare plugin does beside answering from memory.
+const (
+	// ExchangePath is where a read of it asks Vault for as much as an exchange does.
+	ExchangePath = "exchange"
+	// EntrySize is about the size of an account's entry, in bytes.
+	EntrySize = 1500
+)
+
 // Cost is what a process has used since its start.
 type Cost struct {
 	CPU     time.Duration // user and system
