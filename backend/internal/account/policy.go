@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	// minStaleTTL is the least ttl of an answer that could not be refreshed:
-	// Vault Secrets Operator takes 2 s and less for "about to rotate" and polls.
+	// minStaleTTL is the least ttl of an answer that could not be refreshed, so
+	// that nobody polls: for a secret with a rotation schedule Vault Secrets
+	// Operator takes 2 s and less for "about to rotate".
 	minStaleTTL = 3 * time.Second
 	// deadRecheck is how often a reader is sent back while the token of a dead
 	// grant still lives.
