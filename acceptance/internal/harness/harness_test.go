@@ -18,7 +18,7 @@ func startWithBarePlugin(t *testing.T, nodes int) (context.Context, *harness.Clu
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	bare, err := harness.BuildPlugin(ctx, t.TempDir(), harness.BuildOptions{
-		Name: "bareplugin", Module: "acceptance", Package: "./bareplugin",
+		Name: "bareplugin", Module: "acceptance/bench/plugins", Package: "./bareplugin",
 	})
 	must(t, err)
 	cluster, err := harness.Start(ctx, harness.Options{Nodes: nodes, Plugins: []harness.Plugin{bare}})
