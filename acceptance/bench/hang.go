@@ -126,7 +126,12 @@ func (s *stage) hangInWindow(ctx context.Context, to *report.Hang) error {
 	if err := settle(ctx, time.Until(began.Add(21*time.Second))); err != nil { // half of 40 s, and some more
 		return err
 	}
-	return measure(&to.Window)
+	before := s.exchanges()
+	if err := measure(&to.Window); err != nil {
+		return err
+	}
+	// What is measured next counts exchanges.
+	return patiently(ctx, "the exchange that hung", func(context.Context) (bool, error) { return s.exchanges() > before, nil })
 }
 
 // onceOf is a job that reads the token of one account once.
