@@ -16,6 +16,7 @@ type faultJSON struct {
 	User      string            `json:"user,omitempty"`
 	GrantType string            `json:"grant_type,omitempty"`
 	Delay     string            `json:"delay,omitempty"` // as time.ParseDuration reads it
+	Jitter    string            `json:"jitter,omitempty"`
 	Action    FaultAction       `json:"action"`
 	Bytes     int               `json:"bytes,omitempty"`
 	Status    int               `json:"status,omitempty"`
@@ -24,16 +25,22 @@ type faultJSON struct {
 }
 
 func (f faultJSON) decode() (Fault, error) {
-	var delay time.Duration
-	if f.Delay != "" {
+	var delay, jitter time.Duration
+	for _, d := range []struct {
+		text string
+		to   *time.Duration
+	}{{f.Delay, &delay}, {f.Jitter, &jitter}} {
+		if d.text == "" {
+			continue
+		}
 		var err error
-		if delay, err = time.ParseDuration(f.Delay); err != nil {
+		if *d.to, err = time.ParseDuration(d.text); err != nil {
 			return Fault{}, err
 		}
 	}
 	return Fault{
 		Endpoint: f.Endpoint, When: f.When, Count: f.Count, User: f.User, GrantType: f.GrantType,
-		Delay: delay, Action: f.Action, Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Body: f.Body,
+		Delay: delay, Jitter: jitter, Action: f.Action, Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Body: f.Body,
 	}, nil
 }
 
@@ -47,6 +54,9 @@ func (h *FaultHandle) encode() faultJSON {
 	}
 	if f.Delay > 0 {
 		out.Delay = f.Delay.String()
+	}
+	if f.Jitter > 0 {
+		out.Jitter = f.Jitter.String()
 	}
 	return out
 }

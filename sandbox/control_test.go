@@ -58,23 +58,24 @@ func TestFaultsOverHTTP(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{``, `[]`, `{"unknown":1}`, `{"delay":"soon"}`, `{"action":"explode"}`} {
+	for _, bad := range []string{``, `[]`, `{"unknown":1}`, `{"delay":"soon"}`, `{"delay":"1s","jitter":"2s"}`, `{"action":"explode"}`} {
 		control(http.MethodPost, sandbox.PathFaults, bad, http.StatusBadRequest, nil)
 	}
 	control(http.MethodPost, sandbox.PathFaults,
-		`{"count":1,"delay":"1ms","action":"status","status":503,"headers":{"Retry-After":"1"},"body":"{}"}`, http.StatusCreated, nil)
+		`{"count":1,"delay":"1ms","jitter":"1ms","action":"status","status":503,"headers":{"Retry-After":"1"},"body":"{}"}`, http.StatusCreated, nil)
 	token := login(t, srv, "alice")
 	if got := refresh(t, srv, token); got.status != 503 || got.header.Get("Retry-After") != "1" {
 		t.Errorf("HTTP %d, headers %v", got.status, got.header)
 	}
 
 	var faults []struct {
-		ID    int    `json:"id"`
-		Hits  int    `json:"hits"`
-		Delay string `json:"delay"`
+		ID     int    `json:"id"`
+		Hits   int    `json:"hits"`
+		Delay  string `json:"delay"`
+		Jitter string `json:"jitter"`
 	}
 	control(http.MethodGet, sandbox.PathFaults, "", http.StatusOK, &faults)
-	if len(faults) != 1 || faults[0].ID != 1 || faults[0].Hits != 1 || faults[0].Delay != "1ms" {
+	if len(faults) != 1 || faults[0].ID != 1 || faults[0].Hits != 1 || faults[0].Delay != "1ms" || faults[0].Jitter != "1ms" {
 		t.Errorf("faults: %+v", faults)
 	}
 	var requests []struct {

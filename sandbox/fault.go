@@ -68,7 +68,9 @@ type Fault struct {
 
 	// Delay passes before the action. The request is not given up when its
 	// client goes away meanwhile.
-	Delay   time.Duration
+	Delay time.Duration
+	// Jitter is how much the delay varies, either way, at random.
+	Jitter  time.Duration
 	Action  FaultAction
 	Bytes   int               // for ActionTruncate
 	Status  int               // for ActionStatus, and over the true one for ActionBody and ActionTruncate
@@ -99,6 +101,8 @@ func (f *Fault) validate() error {
 		return fmt.Errorf("action %q is not known", f.Action)
 	case f.Count < 0 || f.Delay < 0 || f.Bytes < 0:
 		return errors.New("count, delay and bytes must not be negative")
+	case f.Jitter < 0 || f.Jitter > f.Delay:
+		return errors.New("jitter must be between 0 and the delay")
 	case f.Action == ActionStatus && f.Status == 0:
 		return errors.New("action status needs a status")
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):

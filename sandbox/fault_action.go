@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -48,7 +49,7 @@ func (h *FaultHandle) strike(closing <-chan struct{}) {
 	t.mu.Unlock()
 
 	if h.fault.Delay > 0 {
-		timer := time.NewTimer(h.fault.Delay)
+		timer := time.NewTimer(h.delay())
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -61,6 +62,12 @@ func (h *FaultHandle) strike(closing <-chan struct{}) {
 		case <-closing:
 		}
 	}
+}
+
+// delay is the delay of one request.
+func (h *FaultHandle) delay() time.Duration {
+	d := h.fault.Delay - h.fault.Jitter
+	return d + time.Duration(rand.Int64N(int64(2*h.fault.Jitter)+1)) //nolint:gosec // nothing secret
 }
 
 // compose returns the answer as the fault has it, or nil where it sends none. a

@@ -27,6 +27,24 @@ func TestStrikeSpendsTheDelayAndTellsAtOnce(t *testing.T) {
 	})
 }
 
+func TestDelaysVaryByTheJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handle, err := newFaultTable().add(Fault{Delay: 100 * time.Millisecond, Jitter: 50 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		least, most := time.Hour, time.Duration(0)
+		for range 1000 {
+			began := time.Now()
+			handle.strike(nil)
+			least, most = min(least, time.Since(began)), max(most, time.Since(began))
+		}
+		if least < 50*time.Millisecond || least > 60*time.Millisecond || most > 150*time.Millisecond || most < 140*time.Millisecond {
+			t.Errorf("the delays were between %s and %s", least, most)
+		}
+	})
+}
+
 func TestStrikeIsCutShortByTheServersEnd(t *testing.T) {
 	for _, fault := range []Fault{{Delay: time.Hour}, {Action: ActionHold}} {
 		synctest.Test(t, func(t *testing.T) {

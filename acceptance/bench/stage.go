@@ -40,6 +40,7 @@ const (
 const (
 	promptUser = "prompt" // without delay
 	slowUser   = "slow"   // after endpointDelay
+	variedUser = "varied" // after a time that is endpointDelay in the middle, and varies by half of it
 	hungUser   = "hung"   // as a measurement says
 	briefUser  = "brief"  // likewise
 )
@@ -125,11 +126,14 @@ func raise(ctx context.Context, lifetime time.Duration) (s *stage, err error) {
 	s.node = s.cluster.Nodes[0]
 	s.vault = s.node.Client().Logical()
 	users := []sandbox.User{}
-	for _, name := range []string{promptUser, slowUser, hungUser, briefUser} {
+	for _, name := range []string{promptUser, slowUser, variedUser, hungUser, briefUser} {
 		users = append(users, sandbox.User{Username: name, Password: "none"})
 	}
 	s.server, err = sandbox.Start(sandbox.Config{AccessTokenLifetime: lifetime, Users: users, Faults: true})
 	if err != nil {
+		return s, err
+	}
+	if _, err = s.server.SetFault(sandbox.Fault{User: variedUser, Delay: endpointDelay, Jitter: endpointDelay / 2}); err != nil {
 		return s, err
 	}
 	if _, err = s.server.SetFault(sandbox.Fault{User: slowUser, Delay: endpointDelay}); err != nil {

@@ -15,36 +15,48 @@ const (
 	choresAtATime, choresPerSecond = 32, 50
 )
 
+// busyCrowd is how many read, and which accounts: those of an endpoint that takes the same time for each
+// exchange keep in step, and want the processors all at once.
+type busyCrowd struct {
+	accounts    string
+	connections int
+}
+
 // throughput measures exchanges a second over many accounts whose token endpoint takes endpointDelay, for
 // readers, each of whom waits for his exchange, and for the plugin by itself.
 func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error {
-	err := s.enrol(ctx, pageroMount, slowUser, map[string]any{"refresh_on_read": true}, numbered("busy", busyAccounts)...)
-	if err != nil {
-		return err
+	var crowds []busyCrowd
+	for accounts, user := range map[string]string{"busy": slowUser, "varied": variedUser} {
+		err := s.enrol(ctx, pageroMount, user, map[string]any{"refresh_on_read": true}, numbered(accounts, busyAccounts)...)
+		if err != nil {
+			return err
+		}
 	}
-	sizes := []int{8, choresAtATime, 128}
-	measured := map[int]*exchangeRates{}
+	for _, connections := range []int{8, choresAtATime, 128} {
+		crowds = append(crowds, busyCrowd{"busy", connections}, busyCrowd{"varied", connections})
+	}
+	measured := map[busyCrowd]*exchangeRates{}
 	for round := range p.rounds + 1 {
-		for i := range sizes {
-			connections := sizes[(round+i)%len(sizes)]
+		for i := range crowds {
+			crowd := crowds[(round+i)%len(crowds)]
 			if round < 2 { // the first is to get warm
-				measured[connections] = &exchangeRates{}
+				measured[crowd] = &exchangeRates{}
 			}
-			if err := s.exchangeRate(ctx, p, connections, measured[connections]); err != nil {
+			if err := s.exchangeRate(ctx, p, crowd, measured[crowd]); err != nil {
 				return err
 			}
 		}
 	}
-	for _, connections := range sizes {
-		m := measured[connections]
-		limit := float64(connections) / endpointDelay.Seconds()
+	for _, crowd := range crowds {
+		m := measured[crowd]
+		limit := float64(crowd.connections) / endpointDelay.Seconds()
 		ratios := make([]float64, len(m.rate))
 		for i, rate := range m.rate {
 			ratios[i] = rate / limit
 		}
 		to.Throughput = append(to.Throughput, report.Throughput{
-			Connections: connections, Limit: limit, Rate: summarise(m.rate), Ratio: summarise(ratios),
-			Busy: summarise(m.busy), Own: summarise(m.own),
+			Connections: crowd.connections, Varied: crowd.accounts == "varied", Limit: limit, Rate: summarise(m.rate), Ratio: summarise(ratios),
+			Busy: summarise(m.busy), Own: summarise(m.own), Wanted: summarise(quotients(m.busy, ratios)),
 		})
 	}
 	return s.background(ctx, to)
@@ -54,9 +66,9 @@ func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error 
 type exchangeRates struct{ rate, busy, own []float64 }
 
 // exchangeRate reads over so many connections; every read runs an exchange.
-func (s *stage) exchangeRate(ctx context.Context, p plan, connections int, m *exchangeRates) error {
+func (s *stage) exchangeRate(ctx context.Context, p plan, crowd busyCrowd, m *exchangeRates) error {
 	before, endpoint := s.exchanges(), load.ProcessorTime()
-	job := s.reads("pagero/token/busy{}", connections)
+	job := s.reads("pagero/token/"+crowd.accounts+"{}", crowd.connections)
 	job.Names, job.Duration = busyAccounts, 2*p.duration
 	r, own, err := s.costOf(ctx, job, pageroPlugin)
 	if err != nil {

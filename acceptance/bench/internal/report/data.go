@@ -90,11 +90,14 @@ type Expiry struct {
 // Throughput is exchanges a second over many accounts.
 type Throughput struct {
 	Connections int
+	Varied      bool    // the endpoint takes another time for each exchange, about the same in the middle
 	Limit       float64 // of the endpoint
 	Rate, Ratio Summary
 	// Busy is which share of the processors was busy, with everything that the run needs, and Own is what Vault
 	// and the plugin took of it.
 	Busy, Own Summary
+	// Wanted is which share of the processors the limit would take, at the price of an exchange in this run.
+	Wanted Summary
 }
 
 // Background is what the plugin exchanges by itself.

@@ -83,7 +83,11 @@ func benchPlots(dir string, b *Bench) error {
 	groups = nil
 	busy := []series{{name: "of the endpoint's limit"}, {name: "processors busy"}}
 	for _, t := range b.Throughput {
-		groups = append(groups, fmt.Sprintf("%d readers", t.Connections))
+		group := fmt.Sprintf("%d readers", t.Connections)
+		if t.Varied {
+			group = fmt.Sprintf("%d, out of step", t.Connections)
+		}
+		groups = append(groups, group)
 		busy[0].values, busy[1].values = append(busy[0].values, t.Ratio), append(busy[1].values, t.Busy)
 	}
 	if err := bars(dir, "exchanges.svg", "Exchanges a second", "share", groups, busy, 0.9); err != nil {
