@@ -37,6 +37,7 @@ func (w *world) run() {
 		name := fmt.Sprintf("acct%d", i)
 		d.names = append(d.names, name)
 		d.enrol(name)
+		w.nap("driver", time.Nanosecond, time.Millisecond) // who comes next comes later
 	}
 	for range steps {
 		d.step()
