@@ -167,6 +167,22 @@ func TestConfigReadThatIsOvertakenByAWriteIsNotKept(t *testing.T) {
 	})
 }
 
+// Not even for the moment in which the reader has not seen yet that it was
+// overtaken: a writer that found them there would write them back.
+func TestConfigOfBeforeAWriteCountsForNothingInMemory(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		old, err := m.loadConfig(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.want(m.write("config", fields{"min_ttl": "3m"}), 204)
+		m.config.Store(old)
+		m.want(m.write("config", fields{"exchange_timeout": "20s"}), 204)
+		m.wantData(m.read("config"), fields{"min_ttl": 180, "exchange_timeout": 20})
+	})
+}
+
 // overtaken is a storage in which something happens between the first Get and
 // its return.
 type overtaken struct {
