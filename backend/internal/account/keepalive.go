@@ -29,6 +29,9 @@ func (m *Manager) refreshSpare(s *slot, name string, f *flight, a *Account, clie
 		return m.Exchanger.Refresh(ctx, c, begun.Spare.RefreshToken)
 	})
 	settled := begun.settleSpare(outcome{Result: result, jitter: jitter})
+	// From here on a panic must not bring back the account before the answer, whose
+	// token may be spent.
+	f.begun, s.ahead = nil, &settled
 	err = m.store.put(m.ctx, name, &settled, storageTimeout)
 	m.reportSpare(name, &settled, result)
 	switch {
@@ -38,7 +41,6 @@ func (m *Manager) refreshSpare(s *slot, name string, f *flight, a *Account, clie
 	case result.Outcome == oauth.Succeeded:
 		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
 	default:
-		s.ahead = &settled
 		s.publish(&settled)
 		m.Logger.Warn("the outcome of an exchange of the spare is kept in memory: saving it failed", "account", name, "error", err)
 	}

@@ -160,6 +160,7 @@ func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.D
 // keep saves an account with a new grant in one Put. Where that fails it rescues
 // the grant, calls served, and returns false when the copy is saved or given up.
 func (m *Manager) keep(s *slot, name string, a *Account, served func()) (saved bool) {
+	s.ahead = a // from here on a panic must not bring back the account before the login
 	err := m.store.put(m.ctx, name, a, storageTimeout)
 	m.Logger.Info("logged in", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
 	m.notify(EventLoggedIn, name, a)

@@ -202,6 +202,27 @@ func TestPanicInALoginIsAnError(t *testing.T) {
 	})
 }
 
+func TestPanicAfterALoginKeepsItsGrant(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.storage.failing(errDisk, "put")
+		notify := f.Notify
+		f.Notify = func(Event) { panic("simulated") }
+		if _, _, err := f.LogIn(t.Context(), "acme", byCode()); err == nil || !strings.Contains(err.Error(), "internal error") {
+			t.Errorf("%v", err)
+		}
+		f.storage.setFault(nil)
+		f.Notify = notify
+		minTTL := time.Minute
+		if err := f.write("acme", Change{MinTTL: &minTTL}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s, want the login's", got)
+		}
+	})
+}
+
 // credentials are alice's.
 func credentials() *oauth.Credentials {
 	return &oauth.Credentials{Username: "alice", Password: secret("password")}

@@ -260,6 +260,34 @@ func TestPanicInAnExchangeOfTheSpareLeavesTheGrantAlone(t *testing.T) {
 	})
 }
 
+// brokenClients has a defect in what comes after an exchange.
+type brokenClients struct{ *clients }
+
+func (brokenClients) SecretWorked(context.Context, string, string) error { panic("simulated") }
+
+func TestPanicAfterAnExchangeOfTheSpareKeepsItsNewToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = time.Hour
+		f.enrol("acme", withSpare)
+		f.tended(50 * time.Minute)
+		f.token("acme")
+		f.clients.client.PreviousSecret = secret("old secret")
+		f.Clients = brokenClients{f.clients}
+		f.tended(12 * time.Minute)
+		if !strings.Contains(f.log.String(), "panic in an exchange") {
+			t.Fatal("nothing went wrong")
+		}
+		f.Clients = f.clients
+		f.tended(time.Hour)
+		if presented := filter(f.server.posts(), "spare-0"); len(presented) != 1 {
+			t.Errorf("the spare's token was presented %d times: %q", len(presented), f.server.posts())
+		}
+		if got := f.stored("acme").Spare.RefreshToken.Reveal(); got == "spare-0" || got == "rt-2" {
+			t.Errorf("the spare is %s: it was not refreshed again", got)
+		}
+	})
+}
+
 func TestSurveyReadsAShareAMinute(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		for i := range 20_000 {

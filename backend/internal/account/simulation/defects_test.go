@@ -103,7 +103,8 @@ var defects = []defect{
 			warnings = append(warnings, "this refresh_token`}},
 	{"the exchange ends with Close at once", "manager.go", []string{`	for waitFor(landed, m.end(began)) {`, `	for false {`}},
 	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
-`, `		served()
+`, `		s.ahead = nil
+		served()
 `}},
 	{"a code is presented twice", "post.go", []string{`	result = with(client.Secret)
 `, `	result = with(client.Secret)
@@ -120,7 +121,8 @@ var defects = []defect{
 `, `			_ = o
 `}},
 	{"a spare whose Put fails is forgotten", "keepalive.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
-`, `		s.publish(a)
+`, `		s.ahead = nil
+		s.publish(a)
 `}},
 	{"a spare that fails does not rest", "chore.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
 `, `	_ = rest
