@@ -174,7 +174,7 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
 		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},
 		AsSpare: l.AsSpare,
-		Prepare: func(old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
+		Prepare: func(_ context.Context, old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
 		Claim:   func(ctx context.Context) error { return b.claimLogin(ctx, state, l) },
 	})
 	if err != nil {

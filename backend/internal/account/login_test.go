@@ -16,7 +16,7 @@ import (
 func byCode(more ...func(*Login)) Login {
 	l := Login{
 		Code: &oauth.Code{Code: oauth.NewSecret("code-1")},
-		Prepare: func(old *Account) (*Account, error) {
+		Prepare: func(_ context.Context, old *Account) (*Account, error) {
 			if old == nil {
 				old = &Account{Client: DefaultClient}
 			}
@@ -138,7 +138,7 @@ func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
 	}{
 		"standby":            {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
 		"used login":         {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
-		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(*Account) (*Account, error) { return nil, gone } }, gone},
+		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(context.Context, *Account) (*Account, error) { return nil, gone } }, gone},
 		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
 		"storage is down":    {func(f *fixture, _ *Login) { f.storage.failing(errDisk, "get") }, nil},
 		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close() }, nil},
@@ -235,7 +235,7 @@ func (f *fixture) enrolByPassword(name string, keep, spare bool) (*Account, []st
 	c := Change{Credentials: credentials(), KeepPassword: &keep}
 	return f.logIn(name, Login{
 		Credentials: c.Credentials, AndSpare: spare,
-		Prepare: func(old *Account) (*Account, error) {
+		Prepare: func(_ context.Context, old *Account) (*Account, error) {
 			a, _, err := c.Apply(name, old, clock())
 			return a, err
 		},
