@@ -270,13 +270,19 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
-		for _, entry := range []string{`{"version":2,"client_id":"x"}`, `{"client_id":"x"}`, `{"version":"` + canary + `"}`} {
+		for entry, text := range map[string]string{
+			`{"version":2,"client_id":"x"}`: "has version 2; this plugin reads up to 1",
+			`{"client_id":"x"}`:             "has no version",
+			`{"version":"` + canary + `"}`:  "is not readable",
+		} {
 			if err := m.storage.Put(t.Context(), entryOf("client/default", entry)); err != nil {
 				t.Fatal(err)
 			}
-			m.want(m.read("clients/default"), 500, "client/default")
-			m.want(m.write("clients/default", minimalClient), 500, "client/default")
-			m.want(m.read("token/acme"), 500, "acme")
+			m.want(m.read("clients/default"), 500, "client/default", text, "left as it is")
+			m.want(m.write("clients/default", minimalClient), 500, "client/default", text)
+			if a := m.want(m.read("token/acme"), 500, "acme", `its client "default" cannot be used`, text); strings.Contains(a.text, "mend") {
+				t.Errorf("the storage is blamed: %s", a)
+			}
 			m.wantPosts(0)
 			if got := m.stored("client/default"); got != entry {
 				t.Errorf("the entry became %s", got)

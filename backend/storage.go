@@ -62,7 +62,7 @@ func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, e
 		return false, nil
 	}
 	if err := json.Unmarshal(entry.Value, v); err != nil {
-		return false, &unreadableError{fmt.Sprintf("the entry %s is not readable", key)}
+		return false, &unreadableError{fmt.Sprintf("the entry %s is not readable; it was left as it is; restore it, or delete it and write it again", key)}
 	}
 	return true, nil
 }
@@ -94,10 +94,13 @@ type unreadableError struct{ text string }
 
 func (e *unreadableError) Error() string { return e.text }
 
-// checkVersion refuses entries of a newer plugin.
+// checkVersion refuses entries of a newer plugin, and those that none has written.
 func checkVersion(key string, version, known int) error {
-	if version < 1 || version > known {
-		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is", key, version, known)}
+	switch {
+	case version > known:
+		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is; register the newer plugin again", key, version, known)}
+	case version < 1:
+		return &unreadableError{fmt.Sprintf("the entry %s has no version; it was left as it is; restore it, or delete it and write it again", key)}
 	}
 	return nil
 }

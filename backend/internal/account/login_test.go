@@ -136,9 +136,11 @@ func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
 		harm func(f *fixture, l *Login)
 		want error
 	}{
-		"standby":            {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
-		"used login":         {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
-		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(context.Context, *Account) (*Account, error) { return nil, gone } }, gone},
+		"standby":    {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
+		"used login": {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
+		"refused account": {func(_ *fixture, l *Login) {
+			l.Prepare = func(context.Context, *Account) (*Account, error) { return nil, gone }
+		}, gone},
 		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
 		"storage is down":    {func(f *fixture, _ *Login) { f.storage.failing(errDisk, "get") }, nil},
 		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close() }, nil},
