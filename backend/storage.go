@@ -56,7 +56,7 @@ func readOnly(err error) error {
 func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, error) {
 	entry, err := s.Get(ctx, key)
 	if err != nil {
-		return false, fmt.Errorf("storage failed while reading %s: %w", key, err)
+		return false, &storageError{"reading " + key, err}
 	}
 	if entry == nil {
 		return false, nil
@@ -75,7 +75,7 @@ func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 		return err
 	}
 	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: value}); err != nil {
-		return readOnly(fmt.Errorf("storage failed while writing %s: %w", key, err))
+		return readOnly(&storageError{"writing " + key, err})
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 // deleteKey deletes an entry.
 func deleteKey(ctx context.Context, s logical.Storage, key string) error {
 	if err := s.Delete(ctx, key); err != nil {
-		return readOnly(fmt.Errorf("storage failed while deleting %s: %w", key, err))
+		return readOnly(&storageError{"deleting " + key, err})
 	}
 	return nil
 }
