@@ -377,6 +377,35 @@ func TestSpareOfAnAccountThatWasDeletedMeanwhileIsRefused(t *testing.T) {
 	})
 }
 
+func TestSpareOfAnAccountWhoseClientWasChangedMeanwhileIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(fields{"spare": true})
+		next := m.loginOf(m.want(m.do(logical.UpdateOperation, "callback", fields{"state": l.Get("state"), "code": codeOne}), 200))
+		m.want(m.write("clients/other", minimalClient), 204)
+		m.want(m.write("accounts/acme", fields{"client": "other", "refresh_token": firstToken}), 204)
+		m.want(m.do(logical.UpdateOperation, "callback", fields{"state": next.Get("state"), "code": codeTwo}), 400,
+			`account "acme"`, "is no spare for it", "spare=true to authorize/acme")
+		m.wantPosts(1)
+		m.wantData(m.read("accounts/acme"), fields{"client": "other", "spare": "none"})
+	})
+}
+
+func TestLoginOfAClientThatWasDeletedMeanwhileIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(nil)
+		m.want(m.delete("clients/default"), 204)
+		callback := fields{"state": l.Get("state"), "code": codeOne}
+		m.want(m.do(logical.UpdateOperation, "callback", callback), 404, `account "acme"`, `client "default"`, "clients/default", "authorize/acme")
+		m.wantPosts(0)
+		m.withLogins()
+		m.want(m.do(logical.UpdateOperation, "callback", callback), 200) // the login was not used up
+	})
+}
+
 // A stranger may send as many callbacks as he likes.
 func TestStrangersLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
