@@ -83,8 +83,8 @@ func (g *Grant) keepaliveAt(interval time.Duration, spread float64) time.Time {
 	return later(g.Authorized, g.Used).Add(time.Duration(float64(interval) * (1 - 0.1*spread)))
 }
 
-// free is when another process's exchange with the grant is over; zero where
-// there is none.
+// free is when no exchange of another process with the grant can be under way any
+// more; zero where there is none.
 func (g *Grant) free(env Env) time.Time {
 	if in := g.Intent; in != nil && in.Process != env.Process {
 		return in.Deadline.Add(takeoverGrace)

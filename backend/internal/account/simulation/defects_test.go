@@ -23,7 +23,7 @@ type defect struct {
 var defects = []defect{
 	{"no intent is written before the POST", "post.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
 	{"another process's intent is not waited for", "policy.go", []string{`env.Now.Before(until)`, `false`}},
-	{"another process's intent is overridden by force", "policy.go", []string{`in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`}},
+	{"another process's intent is overridden by force", "policy.go", []string{`env.Now.Before(until)`, `!force && env.Now.Before(until)`}},
 	{"the account's lock is not taken", "slot.go", []string{"	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"}},
 	{"every reader has a flight of its own, without the second read", "flight.go", []string{
 		`	switch Decide(a, env, ask).Action {
