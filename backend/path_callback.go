@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -87,9 +88,7 @@ func (b *backend) callback(ctx context.Context, req *logical.Request, data *fram
 		return nil, err
 	}
 	resp := &logical.Response{Data: map[string]any{"account": done.account, "spare": string(done.spare)}, Warnings: done.warnings}
-	for field, value := range done.next {
-		resp.Data[field] = value
-	}
+	maps.Copy(resp.Data, done.next)
 	return resp, nil
 }
 

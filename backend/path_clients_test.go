@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -21,11 +22,8 @@ var minimalClient = fields{"client_id": "our-app", "client_secret": clientSecret
 // with returns fields with others added or put in their place.
 func with(base, changes fields) fields {
 	all := fields{}
-	for _, m := range []fields{base, changes} {
-		for field, value := range m {
-			all[field] = value
-		}
-	}
+	maps.Copy(all, base)
+	maps.Copy(all, changes)
 	return all
 }
 
@@ -291,7 +289,7 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 	})
 }
 
-// listing is a path with names, for the tests of lists.
+// listings are the paths with names, for the tests of lists.
 var listings = []struct {
 	path  string
 	write func(m *mount, name string)
