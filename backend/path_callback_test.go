@@ -45,7 +45,7 @@ func (m *mount) loginOf(a answer) url.Values {
 	return u.Query()
 }
 
-// callback is what a browser does after a login: a GET with what the server put
+// visit is what a browser does after a login: a GET with what the server put
 // into the query.
 func (m *mount) visit(data fields) answer {
 	m.t.Helper()
