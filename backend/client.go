@@ -224,7 +224,7 @@ func (b *backend) Client(ctx context.Context, name string) (*account.Client, err
 	c, err := b.loadClient(ctx, name)
 	var unreadable *unreadableError
 	if errors.As(err, &unreadable) {
-		return nil, &account.Error{Kind: account.KindStorage, Text: fmt.Sprintf("its client %q cannot be used: %v", name, unreadable)}
+		return nil, &account.Error{Kind: account.KindStorage, Text: unreadable.text}
 	}
 	if err != nil || c == nil {
 		return nil, err
@@ -236,7 +236,7 @@ func (b *backend) Client(ctx context.Context, name string) (*account.Client, err
 	u, err := parseEndpoint(fieldTokenURL, c.TokenURL)
 	switch {
 	case err != nil:
-		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf("its client %q cannot be used: %v; correct clients/%s", name, err, name)}
+		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf("the token_url of its client %q must be an https URL; correct clients/%s", name, name)}
 	case !hostAllowed(u, cfg.AllowedHosts):
 		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf(
 			"the host %q of its client %q is not one of the allowed_hosts any more; nothing was sent; correct config (allowed_hosts) or clients/%s", u.Hostname(), name, name)}

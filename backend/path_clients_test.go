@@ -278,7 +278,7 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 			}
 			m.want(m.read("clients/default"), 500, "client/default", text, "left as it is")
 			m.want(m.write("clients/default", minimalClient), 500, "client/default", text)
-			if a := m.want(m.read("token/acme"), 500, "acme", `its client "default" cannot be used`, text); strings.Contains(a.text, "mend") {
+			if a := m.want(m.read("token/acme"), 500, `account "acme": the entry client/default`, text); strings.Contains(a.text, "mend") {
 				t.Errorf("the storage is blamed: %s", a)
 			}
 			m.wantPosts(0)
