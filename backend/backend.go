@@ -121,10 +121,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory, or by an exchange where no token
-// lives, before the framework sees the request: the framework asks Vault for its
-// replication state for every request, over RPC, which costs a third of a cached
-// read.
+// HandleRequest answers a token from memory, or by an exchange, before the
+// framework sees the request: the framework asks Vault for its replication state
+// for every request, over RPC, which costs a third of a cached read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
 		resp, err := b.quickToken(ctx, name, req)
