@@ -156,7 +156,7 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 	if b.writable() == nil {
 		b.tidying.start(func(ctx context.Context) {
 			removed, err := b.logins.Tidy(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)
 			}
 			if removed > 0 {
