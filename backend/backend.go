@@ -121,10 +121,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory, or by an exchange where no token
-// lives, before the framework sees the request: the framework asks Vault for its
-// replication state for every request, over RPC, which costs a third of a cached
-// read.
+// HandleRequest answers a token from memory, or by an exchange, before the
+// framework sees the request: the framework asks Vault for its replication state
+// for every request, over RPC, which costs a third of a cached read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
 		resp, err := b.quickToken(ctx, name, req)
@@ -157,7 +156,7 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 	if b.writable() == nil {
 		b.tidying.start(func(ctx context.Context) {
 			removed, err := b.logins.Tidy(ctx)
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
 				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)
 			}
 			if removed > 0 {

@@ -73,8 +73,8 @@ func tokenResponseFields() map[string]*framework.FieldSchema {
 	}
 }
 
-// quickToken answers a read from memory, or by an exchange where no token lives,
-// or returns nil where it takes more than that: then the request goes through the
+// quickToken answers a read from memory, or by an exchange where that is all it
+// takes, or returns nil where it takes more: then the request goes through the
 // framework, which also refuses what is wrong with it.
 func (b *backend) quickToken(ctx context.Context, name string, req *logical.Request) (*logical.Response, error) {
 	if req.Operation != logical.ReadOperation && req.Operation != logical.UpdateOperation {

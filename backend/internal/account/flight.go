@@ -108,6 +108,7 @@ func (m *Manager) panicked(name string, p any) *Error {
 // exchange is what a flight does under the account's lock: it reads again,
 // decides again, and exchanges where that is still wanted.
 func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
+	prepare := m.prepareEarly(name, s.cached.Load())
 	a, err := m.read(m.open, s, name)
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 	if err != nil {
 		return storageError(name, "reading the mount's config", err)
 	}
-	client, err := m.prepare(name, a.Client)
+	client, err := prepare(a.Client)
 	if err != nil {
 		return err
 	}
@@ -142,6 +143,33 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 		return m.logInAgain(s, name, f, a, client, settings.ExchangeTimeout)
 	}
 	return nil
+}
+
+// prepareEarly begins to prepare for the client that the account had when it was
+// shown last: what Vault is asked for that takes as long as reading the account
+// again. It returns what to call in place of prepare.
+func (m *Manager) prepareEarly(name string, shown *Account) func(clientName string) (*Client, error) {
+	prepare := func(clientName string) (*Client, error) { return m.prepare(name, clientName) }
+	if shown == nil {
+		return prepare
+	}
+	type prepared struct {
+		client *Client
+		err    error
+	}
+	early := make(chan prepared, 1)
+	go func() {
+		defer close(early)
+		defer func() { _ = recover() }() // prepare panics again where that is contained
+		client, err := prepare(shown.Client)
+		early <- prepared{client, err}
+	}()
+	return func(clientName string) (*Client, error) {
+		if p, ok := <-early; ok && clientName == shown.Client {
+			return p.client, p.err
+		}
+		return prepare(clientName)
+	}
 }
 
 // prepare returns the client for a request to the server, on a node where the

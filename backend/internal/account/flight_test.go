@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -294,6 +295,33 @@ func TestMissingClientIsNamed(t *testing.T) {
 		f.clients.err = &Error{Kind: KindClient, Text: "the host is not allowed"}
 		f.refused("acme", KindClient)
 		f.wantPosts()
+	})
+}
+
+// The client is asked for beside the account's entry, which may name another one
+// by now.
+func TestClientThatTheEntryNamesIsUsed(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.account("acme")
+		f.storage.entries[StoragePrefix+"acme"] = bytes.ReplaceAll(f.storage.entries[StoragePrefix+"acme"], []byte(`"default"`), []byte(`"other"`))
+		if e := f.refused("acme", KindNotFound); !strings.Contains(e.Error(), `"other"`) {
+			t.Errorf("message: %v", e)
+		}
+		f.wantPosts()
+	})
+}
+
+func TestPanicBesideTheReadOfTheAccountIsContained(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.account("acme")
+		writable := f.Writable
+		f.Writable = func() error { panic("boom") }
+		f.refused("acme", KindStorage)
+		f.Writable = writable
+		f.token("acme")
+		f.wantPosts("rt-0")
 	})
 }
 

@@ -58,31 +58,26 @@ func (m *Manager) Cached(name string, settings Settings, ask Ask) (answer Answer
 	return serve(a, d), true
 }
 
-// Shared answers a reader of an account without a living token where nothing but an
-// exchange is wanted: he begins it, or joins it, waits for it as long as ctx lives, and
-// shares its token. ok is false where more has to be done, which Token does. Many
-// readers at the moment of expiry come here, and cost little more than cached reads.
-// The error is why no exchange was run.
+// Shared answers a reader for whom nothing but an exchange is wanted: he begins it, or
+// joins it, waits for it as Token says, and shares its token. ok is false where more has
+// to be done, which Token does. Many readers at the moment of expiry come here, and cost
+// little more than cached reads.
 func (m *Manager) Shared(ctx context.Context, name string, settings Settings, ask Ask) (answer Answer, ok bool, err error) {
 	s := m.table.find(name)
 	if s == nil {
 		return Answer{}, false, nil
 	}
-	a := s.cached.Load()
-	if a == nil || a.Access.Remaining(clock()) > 0 || Decide(a, m.env(settings), ask).Action != Exchange {
+	a, env := s.look(), m.env(settings)
+	if a == nil || Decide(a, env, ask).Action != Exchange {
 		return Answer{}, false, nil
 	}
-	f, err := m.join(name, ask)
-	if err != nil {
-		return Answer{}, false, err
-	}
-	select {
-	case <-f.done:
-	case <-ctx.Done():
+	f, err := m.await(ctx, name, ask, a.Access.Remaining(env.Now) > 0)
+	switch {
+	case errors.Is(err, ErrReadOnly): // where to go with that, Token knows
 		return Answer{}, false, nil
-	}
-	if f.err != nil && !errors.Is(f.err, ErrReadOnly) { // where to go with that, Token knows
-		return Answer{}, false, f.err
+	case err != nil:
+		answer, err = m.lastResort(name, settings.MinTTL, err)
+		return answer, err == nil, err
 	}
 	ask.shared = f.succeeded
 	if answer, ok = m.Cached(name, settings, ask); ok {

@@ -264,24 +264,37 @@ func (m *Manager) doChores() {
 			}
 			continue
 		}
-		if !m.mayBegin() {
-			m.census.done(name, chore{refreshTask, clock().Add(choreRetry)})
+		if !m.begin(name) {
 			return
 		}
-		go func() {
-			defer m.flights.Done()
-			defer func() { <-m.tender.slots }()
-			next := chore{refreshTask, clock().Add(choreRetry)}
-			m.contained(func() { next = m.do(name) })
-			m.census.done(name, next)
-		}()
 	}
+}
+
+// begin begins to do an account's chore, as soon as one more may begin. Where it
+// cannot, the account goes back to the queue; it returns false then.
+func (m *Manager) begin(name string) (begun bool) {
+	defer func() {
+		if !begun { // a panic is one reason
+			m.census.done(name, chore{refreshTask, clock().Add(choreRetry)})
+		}
+	}()
+	if !m.mayBegin() {
+		return false
+	}
+	go func() {
+		defer m.flights.Done()
+		defer func() { <-m.tender.slots }()
+		next := chore{refreshTask, clock().Add(choreRetry)}
+		m.contained(func() { next = m.do(name) })
+		m.census.done(name, next)
+	}()
+	return true
 }
 
 // mayBegin waits until one more chore may begin, and counts it; it returns false
 // where the node may not write any more or the plugin ends.
 func (m *Manager) mayBegin() bool {
-	if m.tender.limiter.Wait(m.open) != nil {
+	if m.tender.limiter.Wait(m.open) != nil || m.Writable() != nil {
 		return false
 	}
 	select {
@@ -289,7 +302,7 @@ func (m *Manager) mayBegin() bool {
 	case <-m.open.Done():
 		return false
 	}
-	if m.Writable() != nil || !m.enter() {
+	if !m.enter() {
 		<-m.tender.slots
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -404,6 +405,35 @@ func TestPanicOfTheBackgroundWorkDoesNotEndTheProcess(t *testing.T) {
 		}
 		if !strings.Contains(f.log.String(), "panic in the background work") {
 			t.Errorf("the panic is not logged:\n%s", f.log.String())
+		}
+	})
+}
+
+func TestAccountIsNotForgottenWhereItsChorePanicsBeforeItBegins(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		var (
+			broken   atomic.Bool
+			asked    atomic.Int64
+			writable = f.Writable
+		)
+		f.Writable = func() error {
+			// Tend asks first, what begins the chore asks next.
+			if broken.Load() && asked.Add(1)%2 == 0 {
+				panic("a defect")
+			}
+			return writable()
+		}
+		f.enrol("acme", auto)
+		broken.Store(true)
+		f.tended(2 * maxChores * time.Minute)
+		broken.Store(false)
+		synctest.Wait()
+		if n := strings.Count(f.log.String(), "panic in the background work"); n <= maxChores {
+			t.Fatalf("%d panics", n)
+		}
+		f.tended(3 * time.Minute)
+		if _, ok := f.Cached("acme", f.settings, Ask{}); !ok {
+			t.Error("the account is not refreshed any more")
 		}
 	})
 }
