@@ -117,14 +117,14 @@ var defects = []defect{
 	}
 `, ``}},
 	{"the plugin refreshes without looking again whether it is due", "flight.go", []string{`c.task != ask.task || env.Now.Before(c.at)`, `false && c.task == noTask`}},
-	{"the new refresh token of a spare is dropped", "chore.go", []string{`			spare.RefreshToken = o.Tokens.RefreshToken
+	{"the new refresh token of a spare is dropped", "spare.go", []string{`			spare.RefreshToken = o.Tokens.RefreshToken
 `, `			_ = o
 `}},
-	{"a spare whose Put fails is forgotten", "keepalive.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
+	{"a spare whose Put fails is forgotten", "spare.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
 `, `		s.ahead = nil
 		s.publish(a)
 `}},
-	{"a spare that fails does not rest", "chore.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
+	{"a spare that fails does not rest", "spare.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
 `, `	_ = rest
 `}},
 	{"a token's life is counted from the answer", "transitions.go", []string{`Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`}},
