@@ -171,7 +171,7 @@ func (b *backend) listAccounts(ctx context.Context, _ *logical.Request, data *fr
 	if err != nil {
 		return nil, err
 	}
-	return page(names, data)
+	return listResponse(names, data)
 }
 
 func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
