@@ -190,7 +190,7 @@ func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *fra
 		return nil, err
 	}
 	if old != nil {
-		if err := c.succeed(name, old, newSecret); err != nil {
+		if err := c.replace(name, old, newSecret); err != nil {
 			return nil, err
 		}
 	}
