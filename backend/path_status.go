@@ -34,7 +34,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		HelpDescription: `
 Counts the accounts by state, and names those that need a person, with what
 happened and what to do. After a start of the plugin the accounts are surveyed
-step by step, some hundreds a minute at the least.`,
+step by step, two hundred a minute at the least.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
