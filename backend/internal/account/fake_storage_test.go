@@ -100,6 +100,16 @@ func (m *memory) failing(err error, verbs ...string) {
 	})
 }
 
+// faulty gives all operations of one verb the same fault until mended.
+func (m *memory) faulty(verb string, f fault) {
+	m.setFault(func(v, _ string) fault {
+		if v == verb {
+			return f
+		}
+		return fault{}
+	})
+}
+
 func (m *memory) setFault(f func(verb, key string) fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -149,3 +149,14 @@ func (f *fixture) wantPosts(want ...string) {
 		f.t.Errorf("presented %q, want %q", got, want)
 	}
 }
+
+// afterPost makes Puts fail once something was presented: the intent of the
+// first exchange is written, its outcome is not.
+func (f *fixture) afterPost(err error, late bool) {
+	f.storage.setFault(func(verb, _ string) fault {
+		if verb == "put" && len(f.server.posts()) > 0 {
+			return fault{err: err, late: late}
+		}
+		return fault{}
+	})
+}
