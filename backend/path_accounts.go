@@ -131,21 +131,21 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeTime, Description: description + " RFC 3339, UTC."}
 	}
 	return map[string]*framework.FieldSchema{
-		fieldClient:                 {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
-		"state":                     {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
-		"spare":                     {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
-		fieldMinTTL:                 {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
-		fieldRefreshOnRead:          {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
-		fieldAutoRefresh:            {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
-		fieldKeepPassword:           {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
-		"refresh_count":             {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
-		"authorized_time":           timeField("When the grant in use was written or logged in."),
-		"authorization_expire_time": timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
-		"last_refresh_time":         timeField("The last successful exchange; absent before the first."),
-		"access_token_expire_time":  timeField("When the current access token expires; absent where there is none."),
-		"last_error":                {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
-		"last_error_time":           timeField("When it went wrong."),
-		"next_attempt_time":         timeField("Before this no exchange is tried, after a failure."),
+		fieldClient:                  {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
+		fieldState:                   {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
+		fieldSpare:                   {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
+		fieldMinTTL:                  {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
+		fieldRefreshOnRead:           {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
+		fieldAutoRefresh:             {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
+		fieldKeepPassword:            {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
+		fieldRefreshCount:            {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
+		fieldAuthorizedTime:          timeField("When the grant in use was written or logged in."),
+		fieldAuthorizationExpireTime: timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
+		fieldLastRefreshTime:         timeField("The last successful exchange; absent before the first."),
+		fieldAccessTokenExpireTime:   timeField("When the current access token expires; absent where there is none."),
+		fieldLastError:               {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
+		fieldLastErrorTime:           timeField("When it went wrong."),
+		fieldNextAttemptTime:         timeField("Before this no exchange is tried, after a failure."),
 	}
 }
 
@@ -189,32 +189,32 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 	}
 	resp := &logical.Response{Data: map[string]any{
 		fieldClient:        a.Client,
-		"state":            string(a.State()),
-		"spare":            string(a.SpareState()),
+		fieldState:         string(a.State()),
+		fieldSpare:         string(a.SpareState()),
 		fieldMinTTL:        seconds(a.MinTTL),
 		fieldRefreshOnRead: a.RefreshOnRead,
 		fieldAutoRefresh:   a.AutoRefresh,
 		fieldKeepPassword:  a.Credentials != nil,
-		"refresh_count":    a.RefreshCount,
+		fieldRefreshCount:  a.RefreshCount,
 	}}
 	set := func(field string, t time.Time) {
 		if !t.IsZero() {
 			resp.Data[field] = formatTime(t)
 		}
 	}
-	set("authorized_time", a.Grant.Authorized)
-	set("last_refresh_time", a.LastRefresh)
+	set(fieldAuthorizedTime, a.Grant.Authorized)
+	set(fieldLastRefreshTime, a.LastRefresh)
 	if a.Access != nil {
-		set("access_token_expire_time", a.Access.Expires)
+		set(fieldAccessTokenExpireTime, a.Access.Expires)
 	}
 	if e := a.LastError; e != nil {
-		resp.Data["last_error"] = e.Message
-		set("last_error_time", e.Time)
+		resp.Data[fieldLastError] = e.Message
+		set(fieldLastErrorTime, e.Time)
 	}
-	set("next_attempt_time", a.NextAttempt())
+	set(fieldNextAttemptTime, a.NextAttempt())
 	if cfg.AuthorizationLifetime > 0 {
 		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
-		set("authorization_expire_time", expires)
+		set(fieldAuthorizationExpireTime, expires)
 		if expires.Sub(now()) < expiryWarning {
 			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before.", formatTime(expires)))
 		}
