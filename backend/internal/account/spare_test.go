@@ -3,7 +3,9 @@ package account
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -86,24 +88,35 @@ func TestPanicInAnExchangeOfTheSpareLeavesTheGrantAlone(t *testing.T) {
 	})
 }
 
-// brokenClients has a defect in what comes after an exchange.
-type brokenClients struct{ *clients }
+// brokenClients has a defect, for a time, in what comes after an exchange.
+type brokenClients struct {
+	*clients
+	broken atomic.Bool
+}
 
-func (brokenClients) SecretWorked(context.Context, string, string) error { panic("simulated") }
+func (c *brokenClients) SecretWorked(ctx context.Context, name, revision string) error {
+	if c.broken.Load() {
+		panic("simulated")
+	}
+	return c.clients.SecretWorked(ctx, name, revision)
+}
 
 func TestPanicAfterAnExchangeOfTheSpareKeepsItsNewToken(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.settings.KeepaliveInterval = time.Hour
+		f.clients.client.PreviousSecret = secret("old secret")
+		clients := &brokenClients{clients: f.clients}
+		f.Clients = clients
 		f.enrol("acme", withSpare)
 		f.tended(50 * time.Minute)
 		f.token("acme")
-		f.clients.client.PreviousSecret = secret("old secret")
-		f.Clients = brokenClients{f.clients}
+		clients.broken.Store(true)
 		f.tended(12 * time.Minute)
+		synctest.Wait()
 		if !strings.Contains(f.log.String(), "panic in an exchange") {
 			t.Fatal("nothing went wrong")
 		}
-		f.Clients = f.clients
+		clients.broken.Store(false)
 		f.tended(time.Hour)
 		if presented := filter(f.server.posts(), "spare-0"); len(presented) != 1 {
 			t.Errorf("the spare's token was presented %d times: %q", len(presented), f.server.posts())
