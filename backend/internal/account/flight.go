@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -143,53 +142,6 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 		return m.logInAgain(s, name, f, a, client, settings.ExchangeTimeout)
 	}
 	return nil
-}
-
-// prepareEarly begins to prepare for the client that the account had when it was
-// shown last: what Vault is asked for that takes as long as reading the account
-// again. It returns what to call in place of prepare.
-func (m *Manager) prepareEarly(name string, shown *Account) func(clientName string) (*Client, error) {
-	prepare := func(clientName string) (*Client, error) { return m.prepare(name, clientName) }
-	if shown == nil {
-		return prepare
-	}
-	type prepared struct {
-		client *Client
-		err    error
-	}
-	early := make(chan prepared, 1)
-	go func() {
-		defer close(early)
-		defer func() { _ = recover() }() // prepare panics again where that is contained
-		client, err := prepare(shown.Client)
-		early <- prepared{client, err}
-	}()
-	return func(clientName string) (*Client, error) {
-		if p, ok := <-early; ok && clientName == shown.Client {
-			return p.client, p.err
-		}
-		return prepare(clientName)
-	}
-}
-
-// prepare returns the client for a request to the server, on a node where the
-// answer can be saved.
-func (m *Manager) prepare(name, clientName string) (*Client, error) {
-	if err := m.Writable(); err != nil {
-		return nil, err
-	}
-	client, err := m.Clients.Client(m.open, clientName)
-	var e *Error
-	switch {
-	case errors.As(err, &e):
-		return nil, &Error{Kind: e.Kind, Account: name, Text: e.Text}
-	case err != nil:
-		return nil, storageError(name, fmt.Sprintf("reading the client %q", clientName), err)
-	case client == nil:
-		return nil, &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
-			"its client %q does not exist; create it with a write to clients/%s", clientName, clientName)}
-	}
-	return client, nil
 }
 
 // rotate presents the account's refresh token until the outcome is known or has
