@@ -319,6 +319,9 @@ func TestPanicBesideTheReadOfTheAccountIsContained(t *testing.T) {
 		writable := f.Writable
 		f.Writable = func() error { panic("boom") }
 		f.refused("acme", KindStorage)
+		if log := f.log.String(); !strings.Contains(log, "TestPanicBesideTheReadOfTheAccountIsContained.func") {
+			t.Errorf("the log does not say where:\n%s", log)
+		}
 		f.Writable = writable
 		f.token("acme")
 		f.wantPosts("rt-0")
