@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -157,7 +158,7 @@ func (b *backend) loadClient(ctx context.Context, name string) (*client, error) 
 		return nil, nil
 	}
 	if err := checkVersion(clientPrefix+name, s.Version, clientVersion); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("client %q: %w", name, err)
 	}
 	return &client{
 		ID:             s.ID,
@@ -221,6 +222,10 @@ func (c *client) revocationURL(allowedHosts []string) string {
 // may have changed since the client was written.
 func (b *backend) Client(ctx context.Context, name string) (*account.Client, error) {
 	c, err := b.loadClient(ctx, name)
+	var unreadable *unreadableError
+	if errors.As(err, &unreadable) {
+		return nil, &account.Error{Kind: account.KindStorage, Text: unreadable.text}
+	}
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -229,10 +234,10 @@ func (b *backend) Client(ctx context.Context, name string) (*account.Client, err
 		return nil, err
 	}
 	u, err := parseEndpoint(fieldTokenURL, c.TokenURL)
-	if err != nil {
-		return nil, err
-	}
-	if !hostAllowed(u, cfg.AllowedHosts) {
+	switch {
+	case err != nil:
+		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf("the token_url of its client %q must be an https URL; correct clients/%s", name, name)}
+	case !hostAllowed(u, cfg.AllowedHosts):
 		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf(
 			"the host %q of its client %q is not one of the allowed_hosts any more; nothing was sent; correct config (allowed_hosts) or clients/%s", u.Hostname(), name, name)}
 	}

@@ -23,7 +23,11 @@ type config struct {
 	MinTTL                time.Duration
 	ExchangeTimeout       time.Duration
 	KeepaliveInterval     time.Duration // 0: idle grants are left alone
-	AuthorizationLifetime time.Duration
+	AuthorizationLifetime time.Duration // 0: not known
+
+	// epoch is configEpoch as it was before these settings were read: they are out
+	// of date where it has moved on. It is not stored.
+	epoch uint64
 }
 
 // storedConfig is the entry of the settings. The names are for ever.
@@ -69,9 +73,18 @@ func (c *config) validate() error {
 	return nil
 }
 
+// cachedConfig returns the settings that memory has; nil: ask the storage. It takes
+// no lock: every read of a token comes here.
+func (b *backend) cachedConfig() *config {
+	if c := b.config.Load(); c != nil && c.epoch == b.configEpoch.Load() {
+		return c
+	}
+	return nil
+}
+
 // loadConfig returns the settings from memory, or else from the storage.
 func (b *backend) loadConfig(ctx context.Context) (*config, error) {
-	if c := b.config.Load(); c != nil {
+	if c := b.cachedConfig(); c != nil {
 		return c, nil
 	}
 	epoch := b.configEpoch.Load()
@@ -96,10 +109,8 @@ func (b *backend) loadConfig(ctx context.Context) (*config, error) {
 			c.KeepaliveInterval = time.Duration(*s.KeepaliveInterval) * time.Second
 		}
 	}
+	c.epoch = epoch
 	b.config.Store(c)
-	if b.configEpoch.Load() != epoch {
-		b.config.Store(nil) // it was written meanwhile
-	}
 	return c, nil
 }
 
@@ -121,11 +132,9 @@ func (b *backend) removeConfig(ctx context.Context) error {
 	return deleteKey(ctx, b.storage, configKey)
 }
 
-// dropConfig makes the next reader ask the storage.
-func (b *backend) dropConfig() {
-	b.configEpoch.Add(1)
-	b.config.Store(nil)
-}
+// dropConfig makes the next reader ask the storage, also where one that began
+// before is under way.
+func (b *backend) dropConfig() { b.configEpoch.Add(1) }
 
 // settings is the part of the config that accounts need.
 func (b *backend) settings(ctx context.Context) (account.Settings, error) {

@@ -32,6 +32,14 @@ func TestErrorsGetTheStatusOfTheirKind(t *testing.T) {
 		{"wrapped", fmt.Errorf("while reading: %w", accountError(account.KindUnavailable)), 503, `while reading: account "acme": went wrong`},
 		{"input", invalid("%s is wrong", "min_ttl"), 400, "min_ttl is wrong"},
 		{"no such client", noSuchClient("x"), 404, `client "x" does not exist; create it with a write of client_id and client_secret to clients/x`},
+		{
+			"storage of a client", fmt.Errorf("client %q: %w", "x", &storageError{"reading client/x", errStorage}), 500,
+			`client "x": storage failed while reading client/x: simulated storage failure; see Vault's log, mend the storage and try again`,
+		},
+		{
+			"storage on the way to an account", storageFailed("acme", "writing the login", errStorage), 500,
+			`account "acme": storage failed while writing the login: simulated storage failure; nothing was changed; see Vault's log, mend the storage and try again`,
+		},
 		{"anything else", errors.New("broken"), 500, "broken"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,7 +65,7 @@ func TestReadOnlyIsReturnedBare(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
 		account.ErrReadOnly,
-		fmt.Errorf("storage failed while writing config: %w", account.ErrReadOnly),
+		&storageError{"writing config", account.ErrReadOnly},
 		readOnly(errReadOnlyText),
 		readOnly(logical.ErrReadOnly),
 		readOnly(fmt.Errorf("rpc error: %w", errReadOnlyText)),
@@ -76,8 +84,5 @@ func TestOtherStorageErrorsAreNotTakenForReadOnly(t *testing.T) {
 	}
 	if err := readOnly(nil); err != nil {
 		t.Errorf("no error becomes %v", err)
-	}
-	if resp, err := respond(nil); resp != nil || err != nil {
-		t.Errorf("no error becomes %v, %v", resp, err)
 	}
 }

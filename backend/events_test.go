@@ -66,22 +66,20 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 		var log logBuffer
 		sender := stuckSender{make(chan struct{})}
 		e := &events{sender: sender, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		synctest.Wait() // until it is on its way, out of the queue
 		for range maxEvents + 10 {
 			e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
 		}
-		taken := 0
-		for range maxEvents {
+		for range 1 + maxEvents {
 			synctest.Wait()
 			<-sender.taken
-			taken++
 		}
 		synctest.Wait()
-		if e.sending || !strings.Contains(log.String(), "events were lost") {
+		if e.sending || !strings.Contains(log.String(), "events were lost: Vault did not take them in time: events=10\n") {
 			t.Errorf("sending %v, log %q", e.sending, log.String())
 		}
-		if e.notify(account.Event{}); taken != maxEvents {
-			t.Errorf("%d events were sent", taken)
-		}
+		e.notify(account.Event{}) // and it goes on
 		<-sender.taken
 	})
 }

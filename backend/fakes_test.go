@@ -214,7 +214,6 @@ type post struct {
 	token    string // the refresh token, the code or the password
 	code     oauth.Code
 	username string
-	scope    string
 }
 
 func (p post) secret() string { return p.client.Secret.Reveal() }
@@ -245,8 +244,8 @@ func (p *pagero) RedeemCode(ctx context.Context, client oauth.Client, code oauth
 	return p.answer(ctx, post{client: client, token: code.Code.Reveal(), code: code})
 }
 
-func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, scope string) oauth.Result {
-	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username, scope: scope})
+func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, _ string) oauth.Result {
+	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username})
 }
 
 func (p *pagero) Revoke(_ context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {

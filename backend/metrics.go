@@ -22,7 +22,7 @@ func newMetrics(overview func() account.Overview) *metrics {
 		registry: prometheus.NewRegistry(),
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pagero_exchanges_total",
-			Help: "Requests to Pagero by purpose (refresh, spare, login, revoke) and result (succeeded, not_sent, in_doubt, or the OAuth error code).",
+			Help: "Requests to Pagero by purpose (refresh, spare, login, revoke) and result (succeeded, not_sent, in_doubt, throttled, or the OAuth error code).",
 		}, []string{"purpose", "result"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pagero_exchange_duration_seconds",
@@ -52,7 +52,7 @@ func (m *metrics) observe(purpose account.Purpose, r oauth.Result) {
 	m.durations.WithLabelValues(string(purpose)).Observe(r.AnsweredAt.Sub(r.SentAt).Seconds())
 }
 
-// resultLabel is one of few: the error codes that OAuth registers are.
+// resultLabel is one of few: the codes that oauth.RegisteredCode knows are, too.
 func resultLabel(r oauth.Result) string {
 	switch {
 	case r.Outcome == oauth.Succeeded:

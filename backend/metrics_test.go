@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// scrape returns the exposition's lines without comments.
+// scrape returns the exposition, as Prometheus gets it.
 func (m *mount) scrape() string {
 	m.t.Helper()
 	return m.want(m.read("metrics"), 200).page

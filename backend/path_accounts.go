@@ -240,7 +240,7 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 	if change.Credentials != nil {
 		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{
 			Credentials: change.Credentials, AndSpare: true,
-			Prepare: func(old *account.Account) (*account.Account, error) {
+			Prepare: func(ctx context.Context, old *account.Account) (*account.Account, error) {
 				a, _, err := b.changeAccount(ctx, name, old, change)
 				return a, err
 			},

@@ -216,7 +216,7 @@ func TestAccountSpareTakesOverInTheSameRead(t *testing.T) {
 	})
 }
 
-// fieldsOf are the fields that an account's read has in each state.
+// alwaysRead are the fields that an account's read has in each state.
 var alwaysRead = []string{
 	"auto_refresh", "keep_password",
 	"authorization_expire_time", "authorized_time", "client", "min_ttl", "refresh_count", "refresh_on_read", "spare", "state",

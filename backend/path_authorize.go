@@ -198,7 +198,7 @@ func (b *backend) beginLogin(ctx context.Context, c *client, l login.Login, prom
 		ClientID: c.ID, RedirectURI: l.RedirectURI, Scope: l.Scope, State: state, Verifier: l.Verifier, Prompt: prompt, ResponseMode: mode,
 	}.URL(c.AuthorizeURL)
 	if err != nil {
-		return nil, err
+		return nil, aboutAccount(l.Account, err)
 	}
 	if err := b.logins.Begin(ctx, state, l); err != nil {
 		return nil, storageFailed(l.Account, "writing the login", err)

@@ -1,8 +1,11 @@
 package backend
 
 import (
+	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -94,6 +97,25 @@ func TestPasswordEnrolsAnAccount(t *testing.T) {
 		}
 		m.want(m.read("token/acme"), 200)
 		m.wantPosts(0)
+	})
+}
+
+// Who is told that the login goes on in the background must find that it did, also
+// where it had not begun yet.
+func TestPasswordEnrolsAnAccountWhoseWriterGoesAwayWhileItWaits(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("clients/other", minimalClient), 204)
+		m.pagero.answersAfter(5 * time.Second)
+		go m.read("token/acme")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		change := fields{"username": "alice", "password": thePassword, "client": "other"}
+		m.want(m.doFor(ctx, logical.UpdateOperation, "accounts/acme", change), 503, "acme", "goes on in the background")
+		m.pass(minute)
+		m.wantData(m.read("accounts/acme"), fields{"client": "other", "state": "ready", "refresh_count": 0})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -87,9 +88,7 @@ func (b *backend) callback(ctx context.Context, req *logical.Request, data *fram
 		return nil, err
 	}
 	resp := &logical.Response{Data: map[string]any{"account": done.account, "spare": string(done.spare)}, Warnings: done.warnings}
-	for field, value := range done.next {
-		resp.Data[field] = value
-	}
+	maps.Copy(resp.Data, done.next)
 	return resp, nil
 }
 
@@ -155,10 +154,11 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l *login.Login, data *framework.FieldData) (*completed, error) {
 	c, err := b.loadClient(ctx, l.Client)
 	if err != nil {
-		return nil, err
+		return nil, aboutAccount(l.Account, err)
 	}
 	if c == nil {
-		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed", l.Account, l.Client)}
+		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed; create it with a write to clients/%s, or begin a new login with a write to authorize/%s",
+			l.Account, l.Client, l.Client, l.Account)}
 	}
 	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
 		b.Logger().Warn("a login's answer names another issuer, or none", "account", l.Account, "client", l.Client)
@@ -174,7 +174,7 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
 		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},
 		AsSpare: l.AsSpare,
-		Prepare: func(old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
+		Prepare: func(_ context.Context, old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
 		Claim:   func(ctx context.Context) error { return b.claimLogin(ctx, state, l) },
 	})
 	if err != nil {
@@ -195,7 +195,8 @@ func prepareLogin(old *account.Account, l *login.Login) (*account.Account, error
 	case old == nil:
 		old = &account.Account{}
 	case l.AsSpare && old.Client != l.Client:
-		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed", l.Account)
+		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed; begin a new login with a write of spare=true to authorize/%s",
+			l.Account, l.Account)
 	}
 	a := old.WithClient(l.Client)
 	return &a, nil

@@ -45,7 +45,7 @@ func (m *mount) loginOf(a answer) url.Values {
 	return u.Query()
 }
 
-// callback is what a browser does after a login: a GET with what the server put
+// visit is what a browser does after a login: a GET with what the server put
 // into the query.
 func (m *mount) visit(data fields) answer {
 	m.t.Helper()
@@ -374,6 +374,35 @@ func TestSpareOfAnAccountThatWasDeletedMeanwhileIsRefused(t *testing.T) {
 		m.want(m.delete("accounts/acme"), 204)
 		m.wantPage(m.visit(fields{"state": next.Get("state"), "code": codeTwo}), 400, "not known here any more")
 		m.want(m.read("accounts/acme"), 404)
+	})
+}
+
+func TestSpareOfAnAccountWhoseClientWasChangedMeanwhileIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(fields{"spare": true})
+		next := m.loginOf(m.want(m.do(logical.UpdateOperation, "callback", fields{"state": l.Get("state"), "code": codeOne}), 200))
+		m.want(m.write("clients/other", minimalClient), 204)
+		m.want(m.write("accounts/acme", fields{"client": "other", "refresh_token": firstToken}), 204)
+		m.want(m.do(logical.UpdateOperation, "callback", fields{"state": next.Get("state"), "code": codeTwo}), 400,
+			`account "acme"`, "is no spare for it", "spare=true to authorize/acme")
+		m.wantPosts(1)
+		m.wantData(m.read("accounts/acme"), fields{"client": "other", "spare": "none"})
+	})
+}
+
+func TestLoginOfAClientThatWasDeletedMeanwhileIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(nil)
+		m.want(m.delete("clients/default"), 204)
+		callback := fields{"state": l.Get("state"), "code": codeOne}
+		m.want(m.do(logical.UpdateOperation, "callback", callback), 404, `account "acme"`, `client "default"`, "clients/default", "authorize/acme")
+		m.wantPosts(0)
+		m.withLogins()
+		m.want(m.do(logical.UpdateOperation, "callback", callback), 200) // the login was not used up
 	})
 }
 

@@ -132,7 +132,7 @@ func (b *backend) clientExists(ctx context.Context, _ *logical.Request, data *fr
 func (b *backend) listClients(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	names, err := b.storage.List(ctx, clientPrefix)
 	if err != nil {
-		return nil, fmt.Errorf("storage failed while listing clients: %w", err)
+		return nil, &storageError{"listing clients", err}
 	}
 	slices.Sort(names)
 	return page(names, data)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -21,11 +22,8 @@ var minimalClient = fields{"client_id": "our-app", "client_secret": clientSecret
 // with returns fields with others added or put in their place.
 func with(base, changes fields) fields {
 	all := fields{}
-	for _, m := range []fields{base, changes} {
-		for field, value := range m {
-			all[field] = value
-		}
-	}
+	maps.Copy(all, base)
+	maps.Copy(all, changes)
 	return all
 }
 
@@ -270,13 +268,19 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
-		for _, entry := range []string{`{"version":2,"client_id":"x"}`, `{"client_id":"x"}`, `{"version":"` + canary + `"}`} {
+		for entry, text := range map[string]string{
+			`{"version":2,"client_id":"x"}`: "has version 2; this plugin reads up to 1",
+			`{"client_id":"x"}`:             "has no version",
+			`{"version":"` + canary + `"}`:  "is not readable",
+		} {
 			if err := m.storage.Put(t.Context(), entryOf("client/default", entry)); err != nil {
 				t.Fatal(err)
 			}
-			m.want(m.read("clients/default"), 500, "client/default")
-			m.want(m.write("clients/default", minimalClient), 500, "client/default")
-			m.want(m.read("token/acme"), 500, "acme")
+			m.want(m.read("clients/default"), 500, "client/default", text, "left as it is")
+			m.want(m.write("clients/default", minimalClient), 500, "client/default", text)
+			if a := m.want(m.read("token/acme"), 500, `account "acme": the entry client/default`, text); strings.Contains(a.text, "mend") {
+				t.Errorf("the storage is blamed: %s", a)
+			}
 			m.wantPosts(0)
 			if got := m.stored("client/default"); got != entry {
 				t.Errorf("the entry became %s", got)
@@ -285,7 +289,7 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 	})
 }
 
-// listing is a path with names, for the tests of lists.
+// listings are the paths with names, for the tests of lists.
 var listings = []struct {
 	path  string
 	write func(m *mount, name string)

@@ -114,5 +114,7 @@ func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *fra
 }
 
 func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	b.configWrite.Lock()
+	defer b.configWrite.Unlock()
 	return nil, b.removeConfig(ctx)
 }

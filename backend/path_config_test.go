@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -34,10 +35,7 @@ func TestConfigHasDefaultsWhereNothingWasWritten(t *testing.T) {
 func TestConfigWriteChangesWhatIsGivenOnly(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		want := fields{}
-		for field, value := range defaultSettings {
-			want[field] = value
-		}
+		want := maps.Clone(defaultSettings)
 		for _, step := range []struct {
 			field string
 			value any
@@ -51,6 +49,7 @@ func TestConfigWriteChangesWhatIsGivenOnly(t *testing.T) {
 			{"exchange_timeout", "1", 1},
 			{"authorization_lifetime", "0", 0},
 			{"authorization_lifetime", "8760h", 8760 * 3600},
+			{"keepalive_interval", "24h", 24 * 3600},
 			{"allowed_hosts", "A.example, *.B.example.,[::1]", []string{"a.example", "*.b.example", "::1"}},
 			{"allowed_hosts", []string{"c.example"}, []string{"c.example"}},
 		} {
@@ -164,6 +163,22 @@ func TestConfigReadThatIsOvertakenByAWriteIsNotKept(t *testing.T) {
 		}
 		m.read("config")
 		m.wantData(m.read("config"), fields{"min_ttl": 180})
+	})
+}
+
+// Not even for the moment in which the reader has not seen yet that it was
+// overtaken: a writer that found them there would write them back.
+func TestConfigOfBeforeAWriteCountsForNothingInMemory(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		old, err := m.loadConfig(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.want(m.write("config", fields{"min_ttl": "3m"}), 204)
+		m.config.Store(old)
+		m.want(m.write("config", fields{"exchange_timeout": "20s"}), 204)
+		m.wantData(m.read("config"), fields{"min_ttl": 180, "exchange_timeout": 20})
 	})
 }
 

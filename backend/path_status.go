@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -80,7 +79,7 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 		ending[name] = formatTime(t)
 	}
 	attention := make([]any, 0, len(o.Problems))
-	for p := range slices.Values(o.Problems) {
+	for _, p := range o.Problems {
 		attention = append(attention, map[string]any{
 			"account": p.Account, "state": string(p.State), "since": formatTime(p.Since), "error": p.Error, "remedy": p.Remedy,
 		})

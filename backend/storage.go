@@ -56,13 +56,13 @@ func readOnly(err error) error {
 func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, error) {
 	entry, err := s.Get(ctx, key)
 	if err != nil {
-		return false, fmt.Errorf("storage failed while reading %s: %w", key, err)
+		return false, &storageError{"reading " + key, err}
 	}
 	if entry == nil {
 		return false, nil
 	}
 	if err := json.Unmarshal(entry.Value, v); err != nil {
-		return false, &unreadableError{fmt.Sprintf("the entry %s is not readable", key)}
+		return false, &unreadableError{fmt.Sprintf("the entry %s is not readable; it was left as it is; restore it, or delete it and write it again", key)}
 	}
 	return true, nil
 }
@@ -75,7 +75,7 @@ func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 		return err
 	}
 	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: value}); err != nil {
-		return readOnly(fmt.Errorf("storage failed while writing %s: %w", key, err))
+		return readOnly(&storageError{"writing " + key, err})
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 // deleteKey deletes an entry.
 func deleteKey(ctx context.Context, s logical.Storage, key string) error {
 	if err := s.Delete(ctx, key); err != nil {
-		return readOnly(fmt.Errorf("storage failed while deleting %s: %w", key, err))
+		return readOnly(&storageError{"deleting " + key, err})
 	}
 	return nil
 }
@@ -94,10 +94,13 @@ type unreadableError struct{ text string }
 
 func (e *unreadableError) Error() string { return e.text }
 
-// checkVersion refuses entries of a newer plugin.
+// checkVersion refuses entries of a newer plugin, and those that none has written.
 func checkVersion(key string, version, known int) error {
-	if version < 1 || version > known {
-		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is", key, version, known)}
+	switch {
+	case version > known:
+		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is; register the newer plugin again", key, version, known)}
+	case version < 1:
+		return &unreadableError{fmt.Sprintf("the entry %s has no version; it was left as it is; restore it, or delete it and write it again", key)}
 	}
 	return nil
 }

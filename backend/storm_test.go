@@ -131,15 +131,23 @@ func (w *stormWatch) answer(sent post) oauth.Result {
 // in a bubble, whose time stands still while somebody waits for a mutex.
 func TestWriterWaitsForTheOneBeforeIt(t *testing.T) {
 	t.Parallel()
+	const update = logical.UpdateOperation
 	for _, test := range []struct {
-		path          string
-		first, second fields
+		path   string
+		first  fields
+		op     logical.Operation // of the second writer
+		second fields
+		want   fields // what is there when both are done
 	}{
-		{"config", fields{"min_ttl": 1}, fields{"exchange_timeout": 2}},
-		{"clients/default", fields{"auth_method": "client_secret_post"}, fields{"ca_cert": newCACert(t)}},
-		{"accounts/acme", fields{"min_ttl": 1}, fields{"refresh_on_read": true}},
+		{"config", fields{"min_ttl": 1}, update, fields{"exchange_timeout": 2}, fields{"min_ttl": 1, "exchange_timeout": 2}},
+		{"config", fields{"min_ttl": 1}, logical.DeleteOperation, nil, fields{"min_ttl": 120}},
+		{
+			"clients/default", fields{"auth_method": "client_secret_post"}, update, fields{"scopes": "one"},
+			fields{"auth_method": "client_secret_post", "scopes": []string{"one"}},
+		},
+		{"accounts/acme", fields{"min_ttl": 1}, update, fields{"refresh_on_read": true}, fields{"min_ttl": 1, "refresh_on_read": true}},
 	} {
-		t.Run(test.path, func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s of %s", test.op, test.path), func(t *testing.T) {
 			t.Parallel()
 			storage := &interrupted{}
 			b, err := Factory(t.Context(), &logical.BackendConfig{StorageView: storage, System: &system{}, Logger: hclog.NewNullLogger()})
@@ -157,26 +165,26 @@ func TestWriterWaitsForTheOneBeforeIt(t *testing.T) {
 				}
 				return resp.Data
 			}
-			do(logical.UpdateOperation, "clients/default", minimalClient)
-			do(logical.UpdateOperation, "accounts/acme", fields{"refresh_token": firstToken})
+			do(update, "clients/default", minimalClient)
+			do(update, "accounts/acme", fields{"refresh_token": firstToken})
 			var second sync.WaitGroup
 			storage.interrupt(func() {
 				done := make(chan struct{})
 				second.Go(func() {
 					defer close(done)
-					do(logical.UpdateOperation, test.path, test.second)
+					do(test.op, test.path, test.second)
 				})
 				select {
 				case <-done: // it has not waited
 				case <-time.After(50 * time.Millisecond):
 				}
 			})
-			do(logical.UpdateOperation, test.path, test.first)
+			do(update, test.path, test.first)
 			second.Wait()
 			got := do(logical.ReadOperation, test.path, nil)
-			for field, want := range with(test.first, test.second) {
+			for field, want := range test.want {
 				if fmt.Sprint(got[field]) != fmt.Sprint(want) {
-					t.Errorf("%s is %v: one of the writes is lost", field, got[field])
+					t.Errorf("%s is %v: what one of the writers did is lost", field, got[field])
 				}
 			}
 		})

@@ -47,12 +47,18 @@ type Account struct {
 	// Retired are the FirstTokenHash of grants that are gone, the oldest first.
 	Retired []string
 
-	Access       *AccessToken // nil: none was ever obtained from this grant
-	LastRefresh  time.Time    // the last successful exchange; zero: none
-	RefreshCount int64        // successful exchanges since the grant was written
+	// Access is the newest access token, over or not. It may be of a grant that has
+	// died since: a spare takes over without one. nil: there was none since a refresh
+	// token was written.
+	Access *AccessToken
+	// LastRefresh is the last successful exchange, RefreshCount how many there were
+	// since a refresh token was written or a login gave one. A spare that takes over
+	// goes on with them; what it did as a spare does not count. Zero: none.
+	LastRefresh  time.Time
+	RefreshCount int64
 
 	Failure   *Failure   // why the next exchange waits; nil: it does not
-	LastError *LastError // the last thing that went wrong, kept after recovery
+	LastError *LastError // the last thing that went wrong, kept after recovery; nil: nothing
 
 	// Unsaved marks a rescue copy: the storage does not hold this state yet.
 	// It is not stored.
@@ -65,9 +71,10 @@ type Grant struct {
 	// FirstTokenHash is the SHA-256 of the refresh token that began the chain,
 	// in hex. It recognizes an old token that is written again.
 	FirstTokenHash string
-	Authorized     time.Time // when it was written
-	// Intent is written before each POST and removed with its outcome. One that
-	// is found in storage was left by a process that died.
+	Authorized     time.Time // when that token was written, or a login gave it
+	// Intent is written before each POST and removed with its outcome. One of
+	// another process says that its exchange is under way, or that the process died
+	// or lost the storage in the middle of it.
 	Intent *Intent
 	// DoubtSince is when the first exchange with this refresh token was sent
 	// whose outcome is not known; zero: none.
@@ -81,7 +88,7 @@ type Grant struct {
 	Rest time.Time
 }
 
-// Credentials are a user's, kept at his operator's wish.
+// Credentials are a user's, kept where the operator wants it.
 type Credentials struct {
 	oauth.Credentials
 	LastUsed time.Time // the last login that the plugin began by itself; zero: none
@@ -105,12 +112,12 @@ type Death struct {
 	LostSince time.Time
 }
 
-// AccessToken is an access token and what was said of it.
+// AccessToken is an access token and what the server said of it.
 type AccessToken struct {
 	Token     oauth.Secret
 	Scope     string
 	Claims    string
-	HasClaims bool
+	HasClaims bool      // the server sent claims, perhaps ""
 	Issued    time.Time // the moment before the request for it was sent
 	Obtained  time.Time // when the answer was there
 	Expires   time.Time
@@ -137,7 +144,7 @@ type FailureKind string
 const (
 	FailedUnreachable FailureKind = "unreachable" // no connection: the token is untouched
 	FailedInDoubt     FailureKind = "in_doubt"    // sent, outcome not known
-	FailedThrottled   FailureKind = "throttled"   // 429
+	FailedThrottled   FailureKind = "throttled"   // the server is busy (429 and the like), or a spare that took over still rests
 	FailedClient      FailureKind = "client"      // the server refuses the client
 	FailedRequest     FailureKind = "request"     // the server refuses the request
 	FailedAnswer      FailureKind = "answer"      // rotated, but without an access token
@@ -155,8 +162,8 @@ type Failure struct {
 	Reason      string          // a fixed phrase, never a server's text
 	Count       int             // failures in a row
 	NextAttempt time.Time
-	// ClientRevision is the client's revision that was refused: a change of the
-	// client ends the wait.
+	// ClientRevision is the client's revision at the attempt: where the client may be
+	// to blame, a change of it ends the wait.
 	ClientRevision string
 }
 
@@ -166,6 +173,7 @@ type LastError struct {
 	Message string
 }
 
+// hash is the SHA-256 of a secret, in hex.
 func hash(s oauth.Secret) string {
 	sum := sha256.Sum256([]byte(s.Reveal()))
 	return hex.EncodeToString(sum[:])

@@ -4,13 +4,7 @@ import (
 	"hash/fnv"
 	"math"
 	"time"
-
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
-
-// spareRest is how long a spare is left alone after a failure that may be gone in
-// a moment. One that a person has to mend gets humanBackOff.
-const spareRest = time.Minute
 
 // task is what the plugin does about an account by itself.
 type task int
@@ -83,8 +77,8 @@ func (g *Grant) keepaliveAt(interval time.Duration, spread float64) time.Time {
 	return later(g.Authorized, g.Used).Add(time.Duration(float64(interval) * (1 - 0.1*spread)))
 }
 
-// free is when another process's exchange with the grant is over; zero where
-// there is none.
+// free is when no exchange of another process with the grant can be under way any
+// more; zero where there is none.
 func (g *Grant) free(env Env) time.Time {
 	if in := g.Intent; in != nil && in.Process != env.Process {
 		return in.Deadline.Add(takeoverGrace)
@@ -107,48 +101,4 @@ func spread(name string) float64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name))
 	return float64(h.Sum64()>>11) / math.Exp2(53)
-}
-
-// turned returns the account with grant and spare in each other's place. What
-// keeps the grant from being refreshed keeps the spare from nothing.
-func (a Account) turned() Account {
-	grant := a.Grant
-	a.Grant, a.Spare = *a.Spare, &grant
-	return a
-}
-
-// beginSpare writes the intent to present the spare's refresh token.
-func (a Account) beginSpare(intent Intent) Account {
-	return a.turned().begin(intent).turned()
-}
-
-// settleSpare takes over the outcome of the exchange that beginSpare announced.
-// The grant and its access token are not touched.
-func (a Account) settleSpare(o outcome) Account {
-	spare := *a.Spare
-	spare.Intent = nil
-	rest := max(spareRest, min(o.RetryAfter, maxRetryAfter))
-	switch {
-	case o.Outcome == oauth.Succeeded:
-		if o.Tokens.RefreshToken.IsSet() {
-			spare.RefreshToken = o.Tokens.RefreshToken
-		}
-		spare.Used, spare.DoubtSince, rest = o.AnsweredAt, time.Time{}, 0
-	case o.Outcome == oauth.Rejected && o.Code == oauth.CodeInvalidGrant:
-		death := Death{Time: o.AnsweredAt, Code: o.Code, LostSince: spare.DoubtSince}
-		a = a.retire(&spare)
-		a.Spare = nil
-		a.LastError = &LastError{Time: o.AnsweredAt, Message: "the spare grant is gone: " + death.describe() + "; the account goes on with its grant"}
-		return a
-	case o.Outcome == oauth.Rejected && !o.busy():
-		rest = humanBackOff
-	case o.Outcome == oauth.InDoubt && spare.DoubtSince.IsZero():
-		spare.DoubtSince = o.SentAt
-		if o.RetryAfter == 0 {
-			rest = time.Second + time.Duration(o.jitter*float64(time.Second))
-		}
-	}
-	spare.Rest = o.AnsweredAt.Add(rest)
-	a.Spare = &spare
-	return a
 }

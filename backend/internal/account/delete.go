@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
@@ -102,7 +103,7 @@ func (m *Manager) revoke(ctx context.Context, s *slot, name string) (warnings []
 
 // living yields the grants that the server has not rejected, by what they are
 // called.
-func (a *Account) living() func(yield func(string, *Grant) bool) {
+func (a *Account) living() iter.Seq2[string, *Grant] {
 	return func(yield func(string, *Grant) bool) {
 		if a.Grant.Death == nil && !yield("grant", &a.Grant) {
 			return

@@ -5,31 +5,55 @@
 //
 // The data flow of a read:
 //
-//	name, Ask -> Manager.Token -> Account (cached) -> Decide -> answer
-//	                                            |
-//	                                            v where a refresh is due
-//	flight: lock -> read again -> Decide -> intent Put -> POST -> settle -> Put -> answer
+//	name, Ask -> Manager.Cached, Shared, Token -> Account (cached) -> Decide -> Answer
+//	                                                  |
+//	                                                  v where a refresh is due
+//	flight: lock -> read again -> Decide -> intent Put -> POST -> settle -> Put -> Answer
 //
-// The parts, each in its file: the account and its states (account.go), the
-// pure transitions between them (transitions.go), the pure policy
-// (policy.go), the stored form (stored.go), the store (store.go), the slots
-// that hold what memory knows of an account (slot.go), the flights that run
-// exchanges (flight.go), what comes before and around one POST (post.go), the
-// logins that begin grants (login.go), and the Manager that ties them together.
+// What is pure, each part in its file: the account and its states (account.go), the
+// transitions between them (transitions.go, spare.go), the policy (policy.go), what a
+// write asks for (enrol.go), what is due when (chore.go), the errors (errors.go), and
+// the stored form (stored.go).
 //
-// What the plugin does by itself is in three files: what is due when, which is
-// pure (chore.go), what memory knows of all accounts (census.go), and who does what
-// is due (tend.go). An exchange of a spare is in keepalive.go.
+// What acts: the Manager that ties all together (manager.go), reads (read.go), the
+// flights that run exchanges (flight.go), what comes before and around one POST
+// (post.go), the exchanges of spares (spare.go), logins (login.go), deletes
+// (delete.go), and what the plugin does by itself (tend.go).
+//
+// What remembers: the store (store.go), the slots that hold what memory knows of one
+// account (slot.go), and the census of all accounts (census.go).
 //
 // # Locks
 //
-// Each account has one lock. Every mutator holds it, for all of its work:
-// an exchange from the second read to the saved answer, a write, a delete. A
-// read takes none: it loads an immutable Account through an atomic pointer.
-// slot.mu guards a slot's fields for a few instructions; it is taken inside
-// the account's lock or without it. Within it come tender.mu, Manager.mu and, the
-// innermost, census.mu, each for a few instructions. Two accounts' locks are never
-// held together.
+// Each account has one lock, slot.lock. Every mutator holds it for all of its work,
+// the calls to storage and server included: an exchange from the second read to the
+// saved answer, a login, a write, a delete, a rescue until it holds. Its holder alone
+// touches slot.ahead and calls the Manager's methods that take a *slot; fly, which
+// takes the lock, is the exception. Two accounts' locks are never held together.
+//
+// A read that memory answers takes no lock: it loads an immutable Account through an
+// atomic pointer.
+//
+// All other locks are mutexes, held for a few instructions and never over a call to
+// what the Manager was given. Where one is taken within another, it is in this
+// order:
+//
+//	slot.lock -> slot.mu -> tender.mu -> Manager.mu -> census.mu
+//
+// What the Manager was given is called with slot.lock held, or with no lock: Storage,
+// Clients, Exchanger, Settings, Writable, Observe, Notify, and the functions that a
+// Login, an Update and a Delete come with. They may take locks of their own, and must
+// not call the Manager for an account.
+//
+// # Goroutines
+//
+// All exported methods may be called from any goroutine. A request's own reads and
+// waits; Update and Delete work on it, too. A flight has a goroutine of its own, which
+// may ask for the client on another, and so has a login: no caller's context reaches
+// them. Tend starts one that surveys and one that looks for what is due; that one
+// starts up to maxChores more, which join flights as readers do. A panic on one of the
+// package's own goroutines does not end the process. Flights, logins, deletes and the
+// background work are counted by enter, so that Close waits for them.
 //
 // # Time
 //

@@ -15,11 +15,11 @@ type ErrorKind int
 
 // The kinds of errors.
 const (
-	KindStorage     ErrorKind = iota // Vault's storage failed
+	KindStorage     ErrorKind = iota // Vault's storage failed, an entry cannot be read, or the plugin has a defect
 	KindNotFound                     // no such account, or no such client
 	KindInvalid                      // the request makes no sense
 	KindDead                         // a person has to authorize the account again
-	KindClient                       // the server refused the client or the request
+	KindClient                       // the server refused the client or the request, or the client must not be used
 	KindUnavailable                  // no exchange is possible now
 )
 

@@ -22,9 +22,9 @@ type Login struct {
 	AsSpare, AndSpare bool
 
 	// Prepare says which account is to get the grant: it gets a copy of the one
-	// that is there, nil where there is none, under the account's lock. Its
-	// error ends the login.
-	Prepare func(old *Account) (*Account, error)
+	// that is there, nil where there is none, under the account's lock and not on
+	// the caller's context. Its error ends the login.
+	Prepare func(ctx context.Context, old *Account) (*Account, error)
 	// Claim makes the login used; nil: nothing has to be. It is called when all
 	// is ready and before anything is sent, under the account's lock and not on
 	// the caller's context, and its error ends the login: a code is not spent
@@ -116,7 +116,7 @@ func (m *Manager) prepareLogin(s *slot, name string, l Login) (a *Account, clien
 		c := *old
 		old = &c
 	}
-	if a, err = l.Prepare(old); err != nil {
+	if a, err = l.Prepare(m.open, old); err != nil {
 		return nil, nil, 0, err
 	}
 	settings, err := m.Settings(m.open)
@@ -160,6 +160,7 @@ func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.D
 // keep saves an account with a new grant in one Put. Where that fails it rescues
 // the grant, calls served, and returns false when the copy is saved or given up.
 func (m *Manager) keep(s *slot, name string, a *Account, served func()) (saved bool) {
+	s.ahead = a // from here on a panic must not bring back the account before the login
 	err := m.store.put(m.ctx, name, a, storageTimeout)
 	m.Logger.Info("logged in", "account", name, "client", a.Client, "state", a.State(), "spare", a.SpareState())
 	m.notify(EventLoggedIn, name, a)

@@ -16,7 +16,7 @@ import (
 func byCode(more ...func(*Login)) Login {
 	l := Login{
 		Code: &oauth.Code{Code: oauth.NewSecret("code-1")},
-		Prepare: func(old *Account) (*Account, error) {
+		Prepare: func(_ context.Context, old *Account) (*Account, error) {
 			if old == nil {
 				old = &Account{Client: DefaultClient}
 			}
@@ -136,9 +136,11 @@ func TestNoCodeIsSentWhereItsAnswerCannotBeSaved(t *testing.T) {
 		harm func(f *fixture, l *Login)
 		want error
 	}{
-		"standby":            {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
-		"used login":         {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
-		"refused account":    {func(_ *fixture, l *Login) { l.Prepare = func(*Account) (*Account, error) { return nil, gone } }, gone},
+		"standby":    {func(f *fixture, _ *Login) { f.readOnly.Store(true) }, ErrReadOnly},
+		"used login": {func(_ *fixture, l *Login) { l.Claim = func(context.Context) error { return gone } }, gone},
+		"refused account": {func(_ *fixture, l *Login) {
+			l.Prepare = func(context.Context, *Account) (*Account, error) { return nil, gone }
+		}, gone},
 		"no such client":     {func(f *fixture, _ *Login) { f.clients.set(nil) }, nil},
 		"storage is down":    {func(f *fixture, _ *Login) { f.storage.failing(errDisk, "get") }, nil},
 		"the plugin is shut": {func(f *fixture, _ *Login) { f.Close() }, nil},
@@ -202,6 +204,27 @@ func TestPanicInALoginIsAnError(t *testing.T) {
 	})
 }
 
+func TestPanicAfterALoginKeepsItsGrant(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.storage.failing(errDisk, "put")
+		notify := f.Notify
+		f.Notify = func(Event) { panic("simulated") }
+		if _, _, err := f.LogIn(t.Context(), "acme", byCode()); err == nil || !strings.Contains(err.Error(), "internal error") {
+			t.Errorf("%v", err)
+		}
+		f.storage.setFault(nil)
+		f.Notify = notify
+		minTTL := time.Minute
+		if err := f.write("acme", Change{MinTTL: &minTTL}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s, want the login's", got)
+		}
+	})
+}
+
 // credentials are alice's.
 func credentials() *oauth.Credentials {
 	return &oauth.Credentials{Username: "alice", Password: secret("password")}
@@ -214,7 +237,7 @@ func (f *fixture) enrolByPassword(name string, keep, spare bool) (*Account, []st
 	c := Change{Credentials: credentials(), KeepPassword: &keep}
 	return f.logIn(name, Login{
 		Credentials: c.Credentials, AndSpare: spare,
-		Prepare: func(old *Account) (*Account, error) {
+		Prepare: func(_ context.Context, old *Account) (*Account, error) {
 			a, _, err := c.Apply(name, old, clock())
 			return a, err
 		},

@@ -56,7 +56,7 @@ const (
 // arguments of Decide.
 type Decision struct {
 	Action Action
-	Block  Block // where Refuse or Stale: what stands in the way
+	Block  Block // what keeps an exchange from starting; always there where Refuse or Stale
 	// TTL and RotationPeriod are set where there is a living token. TTL is the
 	// time until a read will do more than this one, in whole seconds.
 	TTL            time.Duration
@@ -135,10 +135,8 @@ func (a *Account) block(env Env, force bool) Block {
 	if a.Unsaved {
 		return Block{Reason: BlockUnsaved}
 	}
-	if in := a.Grant.Intent; in != nil && in.Process != env.Process {
-		if until := in.Deadline.Add(takeoverGrace); env.Now.Before(until) {
-			return Block{Reason: BlockIntent, Until: until}
-		}
+	if until := a.Grant.free(env); env.Now.Before(until) {
+		return Block{Reason: BlockIntent, Until: until}
 	}
 	if force {
 		return Block{}

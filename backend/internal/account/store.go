@@ -42,7 +42,7 @@ func (s store) get(ctx context.Context, name string) (*Account, error) {
 	}
 	a, err := decode(b)
 	if err != nil {
-		return nil, &Error{Kind: KindStorage, Account: name, Text: err.Error() + "; it was left as it is", Unreadable: true}
+		return nil, &Error{Kind: KindStorage, Account: name, Text: err.Error(), Unreadable: true}
 	}
 	return a, nil
 }

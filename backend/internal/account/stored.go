@@ -152,13 +152,13 @@ func encodeGrant(g *Grant) storedGrant {
 func decode(b []byte) (*Account, error) {
 	var s stored
 	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, errors.New("the stored entry is not readable")
+		return nil, errors.New("its entry is not readable; it was left as it is; restore it, or delete the account and enrol it again")
 	}
 	switch {
 	case s.Version > storedVersion:
-		return nil, fmt.Errorf("the stored entry has version %d, written by a newer plugin; this one reads up to %d", s.Version, storedVersion)
+		return nil, fmt.Errorf("its entry has version %d; this plugin reads up to %d; it was left as it is; register the newer plugin again", s.Version, storedVersion)
 	case s.Version < 1:
-		return nil, errors.New("the stored entry has no version")
+		return nil, errors.New("its entry has no version; it was left as it is; restore it, or delete the account and enrol it again")
 	}
 	a := &Account{
 		Client:        s.Client,

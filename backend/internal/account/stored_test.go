@@ -101,7 +101,7 @@ func TestStoredFormKeepsEverythingButUnsaved(t *testing.T) {
 
 func TestUnknownVersionsAreRefused(t *testing.T) {
 	for entry, want := range map[string]string{
-		`{"version":2}`: "newer plugin", `{}`: "no version", `{"version":-1}`: "no version",
+		`{"version":2}`: "has version 2; this plugin reads up to 1", `{}`: "no version", `{"version":-1}`: "no version",
 		`[]`: "not readable", `{"version":1,"client":7}`: "not readable",
 	} {
 		if _, err := decode([]byte(entry)); err == nil || !strings.Contains(err.Error(), want) {

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,22 +88,15 @@ func TestAutoRefreshEndsWhereItIsSwitchedOffOrTheAccountIsDeleted(t *testing.T) 
 		}
 		f.tended(time.Hour)
 		f.wantPosts("rt-0", "rt-0")
-		if marks, err := f.storage.List(t.Context(), AutoPrefix); err != nil || len(filter(marks, "acme", "beta")) > 0 {
+		if marks, err := f.storage.List(t.Context(), AutoPrefix); err != nil || len(marks) > 0 {
 			t.Errorf("%q, %v", marks, err)
 		}
 	})
 }
 
-// filter returns those of names that are in wanted; memory lists all keys.
-func filter(names []string, wanted ...string) (found []string) {
-	for _, name := range names {
-		for _, w := range wanted {
-			if name == w {
-				found = append(found, name)
-			}
-		}
-	}
-	return found
+// filter returns those of names that are in wanted.
+func filter(names []string, wanted ...string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !slices.Contains(wanted, name) })
 }
 
 func TestAutoRefreshWaitsAsLongAsAnyReader(t *testing.T) {
@@ -257,6 +251,34 @@ func TestPanicInAnExchangeOfTheSpareLeavesTheGrantAlone(t *testing.T) {
 		f.tended(12 * time.Minute)
 		if a := f.account("acme"); a.State() != StateReady || a.Spare == nil {
 			t.Errorf("state %s, spare %v", a.State(), a.Spare)
+		}
+	})
+}
+
+// brokenClients has a defect in what comes after an exchange.
+type brokenClients struct{ *clients }
+
+func (brokenClients) SecretWorked(context.Context, string, string) error { panic("simulated") }
+
+func TestPanicAfterAnExchangeOfTheSpareKeepsItsNewToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.settings.KeepaliveInterval = time.Hour
+		f.enrol("acme", withSpare)
+		f.tended(50 * time.Minute)
+		f.token("acme")
+		f.clients.client.PreviousSecret = secret("old secret")
+		f.Clients = brokenClients{f.clients}
+		f.tended(12 * time.Minute)
+		if !strings.Contains(f.log.String(), "panic in an exchange") {
+			t.Fatal("nothing went wrong")
+		}
+		f.Clients = f.clients
+		f.tended(time.Hour)
+		if presented := filter(f.server.posts(), "spare-0"); len(presented) != 1 {
+			t.Errorf("the spare's token was presented %d times: %q", len(presented), f.server.posts())
+		}
+		if got := f.stored("acme").Spare.RefreshToken.Reveal(); got == "spare-0" || got == "rt-2" {
+			t.Errorf("the spare is %s: it was not refreshed again", got)
 		}
 	})
 }
@@ -428,11 +450,12 @@ func TestTenThousandAccountsAreKeptFresh(t *testing.T) {
 		names := make([]string, n)
 		for i := range names {
 			names[i] = fmt.Sprintf("account-%05d", i)
-			a, _, err := Change{RefreshToken: secret(fmt.Sprint("rt-of-", i)), AutoRefresh: new(bool)}.Apply("x", nil, clock())
+			c := Change{RefreshToken: secret(fmt.Sprint("rt-of-", i))}
+			auto(&c)
+			a, _, err := c.Apply("x", nil, clock())
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.AutoRefresh = true
 			f.storage.entries[StoragePrefix+names[i]] = encode(a)
 			f.storage.entries[AutoPrefix+names[i]] = []byte("{}")
 		}

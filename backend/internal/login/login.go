@@ -136,7 +136,7 @@ func (s Store) remove(ctx context.Context, which func(*stored) bool) (removed in
 		e, err := s.get(ctx, StoragePrefix+name)
 		var unreadable *unreadableError
 		if errors.As(err, &unreadable) {
-			continue // a newer plugin's
+			continue // it stays: it may be a newer plugin's
 		}
 		if err != nil {
 			return removed, err
@@ -159,22 +159,21 @@ func (s Store) get(ctx context.Context, key string) (*stored, error) {
 		return nil, err
 	}
 	var e stored
-	if err := json.Unmarshal(value, &e); err != nil || e.Version < 1 || e.Version > storedVersion {
-		return nil, &unreadableError{key, e.Version}
+	switch err := json.Unmarshal(value, &e); {
+	case err != nil || e.Version < 1:
+		return nil, &unreadableError{fmt.Sprintf("the entry %s is not readable; begin the login again", key)}
+	case e.Version > storedVersion:
+		return nil, &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; "+
+			"register the newer plugin again, or begin the login again", key, e.Version, storedVersion)}
 	}
 	return &e, nil
 }
 
-// unreadableError is about an entry that this version of the plugin did not
-// write.
-type unreadableError struct {
-	key     string
-	version int
-}
+// unreadableError is about an entry that is there, but that this version of the
+// plugin cannot read.
+type unreadableError struct{ text string }
 
-func (e *unreadableError) Error() string {
-	return fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d", e.key, e.version, storedVersion)
-}
+func (e *unreadableError) Error() string { return e.text }
 
 // place is where the login of a state is, and the state's SHA-256 in hex.
 func place(state oauth.Secret) (key, hash string) {

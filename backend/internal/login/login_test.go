@@ -27,11 +27,9 @@ var errDisk = errors.New("disk on fire")
 type memory struct {
 	entries map[string][]byte
 	fails   string
-	gets    int
 }
 
 func (m *memory) Get(_ context.Context, key string) ([]byte, error) {
-	m.gets++
 	if m.fails == "get" {
 		return nil, errDisk
 	}
@@ -218,13 +216,16 @@ func TestGoldenFileIsReadable(t *testing.T) {
 	}
 }
 
-func TestEntriesOfANewerPluginAreRefused(t *testing.T) {
+func TestEntriesThatCannotBeReadAreRefused(t *testing.T) {
 	s, m, _, state := fixture(t)
 	key, _ := place(state)
-	for _, entry := range []string{`{"version":2}`, `{}`, `no JSON`} {
+	for entry, want := range map[string]string{
+		`{"version":2}`: "has version 2; this plugin reads up to 1", `{}`: "is not readable", `no JSON`: "is not readable",
+	} {
 		m.entries[key] = []byte(entry)
-		if _, err := s.Find(t.Context(), state); err == nil || errors.Is(err, ErrNotFound) || strings.Contains(err.Error(), "JSON") {
-			t.Errorf("%s: %v", entry, err)
+		_, err := s.Find(t.Context(), state)
+		if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "JSON") {
+			t.Errorf("%s: %v, want %q", entry, err, want)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type AuthorizationRequest struct {
 }
 
 // URL returns the URL to visit. A query that the endpoint has is kept (RFC 6749,
-// section 3.1).
+// section 3.1). The only error is an endpoint that is no URL.
 func (r AuthorizationRequest) URL(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {

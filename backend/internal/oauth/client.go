@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // AuthMethod is how a client authenticates at the token endpoint, by its
@@ -19,7 +20,7 @@ const (
 	AuthPost  AuthMethod = "client_secret_post"  // members of the form
 )
 
-// Client is what an exchange has to know of an OAuth client.
+// Client is what a request has to know of an OAuth client.
 type Client struct {
 	ID         string
 	Secret     Secret
@@ -55,7 +56,7 @@ func (f form) encode() []byte {
 // client's authentication. GetBody stays nil: net/http sends such a request
 // again under no circumstances.
 func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent string) (*http.Request, error) {
-	members := append(form(nil), f...)
+	members := slices.Clone(f)
 	if c.AuthMethod == AuthPost {
 		members.add("client_id", c.ID)
 		members.add("client_secret", c.Secret.Reveal())

@@ -16,7 +16,7 @@
 // from the text of an error.
 //
 // Nothing here retries, follows a redirect, keeps a connection or reads
-// Vault's storage, and nothing that a server wrote gets into an error but the
-// error codes that RFC 6749 registers. The package uses the standard library
-// only. All of it is safe for concurrent use.
+// Vault's storage, and no text of a server's gets into a Result or an error but
+// the error codes that [RegisteredCode] knows. There are no locks and no state. The
+// package uses the standard library only. All of it is safe for concurrent use.
 package oauth

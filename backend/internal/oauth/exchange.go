@@ -11,10 +11,17 @@ import (
 	"time"
 )
 
+// maxRetryAfterHeader bounds what a Retry-After may say, so that no sum with it
+// overflows. How much of it counts is not decided here.
 const maxRetryAfterHeader = 24 * time.Hour
 
-// Exchanger runs exchanges. The zero Exchanger is ready; it is safe for
-// concurrent use and holds no connection between two exchanges.
+// Exchanger runs requests to an authorization server. Each of its methods runs one,
+// sent at most once, and tells what became of it. The context bounds the whole of it
+// and should carry a deadline; it must not be one that ends when a caller goes away,
+// since a refresh token or a code may be spent by then.
+//
+// The zero Exchanger is ready; it is safe for concurrent use and holds no connection
+// between two requests.
 type Exchanger struct {
 	// UserAgent is the User-Agent header (RFC 9110, section 10.1.5).
 	UserAgent string

@@ -139,7 +139,9 @@ func FuzzParseErrorAnswer(f *testing.F) {
 	registered := []string{
 		"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "access_denied", "server_error", "temporarily_unavailable", "slow_down",
+		"unsupported_response_type", "login_required", "consent_required", "interaction_required",
 	}
+	f.Add(400, "", []byte(`{"error":"login_required"}`))
 	f.Fuzz(func(t *testing.T, status int, retryAfter string, body []byte) {
 		if status < 100 || status > 999 {
 			t.Skip()

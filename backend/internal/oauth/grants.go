@@ -2,12 +2,8 @@ package oauth
 
 import "context"
 
-// Each of these runs one request, sent at most once, and tells what became of
-// it. The context bounds the whole of it and should carry a deadline; it must
-// not be one that ends when a caller goes away, since a refresh token or a code
-// may be spent by then.
-
-// Refresh runs the refresh grant of RFC 6749, section 6.
+// Refresh runs the refresh grant of RFC 6749, section 6. Where the Result has a new
+// refresh token, the one that was presented is spent.
 func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Secret) Result {
 	var grant form
 	grant.add("grant_type", "refresh_token")
@@ -23,7 +19,7 @@ type Code struct {
 	Verifier    Secret // code_verifier (RFC 7636, section 4.1)
 }
 
-// RedeemCode runs the authorization code grant of RFC 6749, section 4.1.3.
+// RedeemCode runs the authorization code grant of RFC 6749, section 4.1.3, with PKCE.
 func (e *Exchanger) RedeemCode(ctx context.Context, client Client, code Code) Result {
 	var grant form
 	grant.add("grant_type", "authorization_code")
@@ -33,7 +29,7 @@ func (e *Exchanger) RedeemCode(ctx context.Context, client Client, code Code) Re
 	return e.exchange(ctx, client, grant)
 }
 
-// Credentials are a user's name and password.
+// Credentials are a user's name and password, for the password grant.
 type Credentials struct {
 	Username string
 	Password Secret

@@ -13,6 +13,7 @@ func TestRegisteredCodeRejects(t *testing.T) {
 	for _, code := range []ErrorCode{
 		"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "access_denied", "server_error", "temporarily_unavailable", "slow_down",
+		"unsupported_response_type", "login_required", "consent_required", "interaction_required",
 	} {
 		for _, status := range []int{400, 401, 403, 404, 418, 499} {
 			t.Run(fmt.Sprintf("%s with %d", code, status), func(t *testing.T) {

@@ -2,7 +2,7 @@ package oauth
 
 import "time"
 
-// Outcome tells what became of an exchange.
+// Outcome tells what became of a request.
 type Outcome int
 
 // The outcomes. The zero Outcome is InDoubt: what nothing is known of is in
@@ -43,24 +43,25 @@ func (o Outcome) String() string {
 // gets further than here.
 type ErrorCode string
 
-// The codes of RFC 6749, sections 4.1.2.1 and 5.2, of OpenID Connect Core,
-// section 3.1.2.6, and those that servers use at the token endpoint beside them.
+// The codes of RFC 6749, sections 4.1.2.1 and 5.2, those of OpenID Connect Core,
+// section 3.1.2.6, that a user can meet, slow_down of RFC 8628, section 3.5, which
+// servers use at the token endpoint, too, and CodeOther.
 const (
-	CodeInvalidRequest         ErrorCode = "invalid_request"
-	CodeInvalidClient          ErrorCode = "invalid_client"
-	CodeInvalidGrant           ErrorCode = "invalid_grant"
-	CodeUnauthorizedClient     ErrorCode = "unauthorized_client"
-	CodeUnsupportedGrantType   ErrorCode = "unsupported_grant_type"
-	CodeUnsupportedResponse    ErrorCode = "unsupported_response_type"
-	CodeLoginRequired          ErrorCode = "login_required"
-	CodeConsentRequired        ErrorCode = "consent_required"
-	CodeInteractionRequired    ErrorCode = "interaction_required"
-	CodeInvalidScope           ErrorCode = "invalid_scope"
-	CodeAccessDenied           ErrorCode = "access_denied"
-	CodeServerError            ErrorCode = "server_error"
-	CodeTemporarilyUnavailable ErrorCode = "temporarily_unavailable"
-	CodeSlowDown               ErrorCode = "slow_down"
-	CodeOther                  ErrorCode = "unregistered_error_code"
+	CodeInvalidRequest          ErrorCode = "invalid_request"
+	CodeInvalidClient           ErrorCode = "invalid_client"
+	CodeInvalidGrant            ErrorCode = "invalid_grant"
+	CodeUnauthorizedClient      ErrorCode = "unauthorized_client"
+	CodeUnsupportedGrantType    ErrorCode = "unsupported_grant_type"
+	CodeUnsupportedResponseType ErrorCode = "unsupported_response_type"
+	CodeLoginRequired           ErrorCode = "login_required"
+	CodeConsentRequired         ErrorCode = "consent_required"
+	CodeInteractionRequired     ErrorCode = "interaction_required"
+	CodeInvalidScope            ErrorCode = "invalid_scope"
+	CodeAccessDenied            ErrorCode = "access_denied"
+	CodeServerError             ErrorCode = "server_error"
+	CodeTemporarilyUnavailable  ErrorCode = "temporarily_unavailable"
+	CodeSlowDown                ErrorCode = "slow_down"
+	CodeOther                   ErrorCode = "unregistered_error_code"
 )
 
 // RegisteredCode returns the code that a server sent, [CodeOther] where it is
@@ -68,7 +69,7 @@ const (
 func RegisteredCode(text string) ErrorCode {
 	switch code := ErrorCode(text); code {
 	case "", CodeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, CodeUnauthorizedClient, CodeUnsupportedGrantType,
-		CodeUnsupportedResponse, CodeLoginRequired, CodeConsentRequired, CodeInteractionRequired,
+		CodeUnsupportedResponseType, CodeLoginRequired, CodeConsentRequired, CodeInteractionRequired,
 		CodeInvalidScope, CodeAccessDenied, CodeServerError, CodeTemporarilyUnavailable, CodeSlowDown:
 		return code
 	default:
@@ -93,7 +94,8 @@ type Tokens struct {
 	HasClaims bool
 }
 
-// Result is what became of one exchange. It holds no text of the server's.
+// Result is what became of one request. Beside the tokens it holds no text of the
+// server's.
 type Result struct {
 	Outcome    Outcome
 	Tokens     Tokens        // where Succeeded

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	dialTimeout    = 10 * time.Second
+	dialTimeout    = 10 * time.Second // for TCP, and once more for the TLS handshake
 	maxHeaderBytes = 64 << 10
 )
 
@@ -92,7 +92,8 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
 }
 
-// ValidateCACert tells whether ca_cert holds at least one certificate.
+// ValidateCACert returns an error where [Client.CACert] holds a text without a
+// certificate; empty is the system's roots.
 func ValidateCACert(pem []byte) error {
 	if _, err := newTransport(pem); err != nil {
 		return fmt.Errorf("ca_cert: %w", err)

@@ -23,7 +23,7 @@ type defect struct {
 var defects = []defect{
 	{"no intent is written before the POST", "post.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
 	{"another process's intent is not waited for", "policy.go", []string{`env.Now.Before(until)`, `false`}},
-	{"another process's intent is overridden by force", "policy.go", []string{`in != nil && in.Process != env.Process`, `in != nil && !force && in.Process != env.Process`}},
+	{"another process's intent is overridden by force", "policy.go", []string{`env.Now.Before(until)`, `!force && env.Now.Before(until)`}},
 	{"the account's lock is not taken", "slot.go", []string{"	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"}},
 	{"every reader has a flight of its own, without the second read", "flight.go", []string{
 		`	switch Decide(a, env, ask).Action {
@@ -103,7 +103,8 @@ var defects = []defect{
 			warnings = append(warnings, "this refresh_token`}},
 	{"the exchange ends with Close at once", "manager.go", []string{`	for waitFor(landed, m.end(began)) {`, `	for false {`}},
 	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
-`, `		served()
+`, `		s.ahead = nil
+		served()
 `}},
 	{"a code is presented twice", "post.go", []string{`	result = with(client.Secret)
 `, `	result = with(client.Secret)
@@ -116,13 +117,14 @@ var defects = []defect{
 	}
 `, ``}},
 	{"the plugin refreshes without looking again whether it is due", "flight.go", []string{`c.task != ask.task || env.Now.Before(c.at)`, `false && c.task == noTask`}},
-	{"the new refresh token of a spare is dropped", "chore.go", []string{`			spare.RefreshToken = o.Tokens.RefreshToken
+	{"the new refresh token of a spare is dropped", "spare.go", []string{`			spare.RefreshToken = o.Tokens.RefreshToken
 `, `			_ = o
 `}},
-	{"a spare whose Put fails is forgotten", "keepalive.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
-`, `		s.publish(a)
+	{"a spare whose Put fails is forgotten", "spare.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
+`, `		s.ahead = nil
+		s.publish(a)
 `}},
-	{"a spare that fails does not rest", "chore.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
+	{"a spare that fails does not rest", "spare.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
 `, `	_ = rest
 `}},
 	{"a token's life is counted from the answer", "transitions.go", []string{`Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`}},

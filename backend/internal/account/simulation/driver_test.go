@@ -233,7 +233,7 @@ func (d *driver) logIn(name string) {
 	d.person(func(ctx context.Context) {
 		_, _, err := p.LogIn(ctx, name, account.Login{
 			Code: &code, AsSpare: asSpare,
-			Prepare: func(old *account.Account) (*account.Account, error) {
+			Prepare: func(_ context.Context, old *account.Account) (*account.Account, error) {
 				if old == nil {
 					return nil, errDeleted
 				}

@@ -45,7 +45,6 @@ func (w *world) presenting(p *process, t *token) {
 	if t.grant.freshOf == p && !forced && time.Now().Before(t.grant.freshUntil) {
 		w.violated("%s presents %s unforced, though it has an access token with more than half of its life", p.id, t.text)
 	}
-	t.presented++
 }
 
 // restAfterRefusal is how long a token rests at least that was refused for

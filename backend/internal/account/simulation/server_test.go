@@ -43,7 +43,6 @@ type token struct {
 	durable   bool       // it is, or was, in the storage
 	holders   []*process // the processes that were given it
 
-	presented  int
 	doubts     int       // answers in a row that did not come
 	doubtAt    time.Time // the last of them
 	doubtOf    *process

@@ -147,10 +147,8 @@ type entry struct {
 }
 
 type storedGrant struct {
-	RefreshToken string `json:"refresh_token"`
-	Death        *struct {
-		LostSince *time.Time `json:"lost_since"`
-	} `json:"death"`
+	RefreshToken string    `json:"refresh_token"`
+	Death        *struct{} `json:"death"`
 }
 
 // saved notes which tokens are in the storage now.
