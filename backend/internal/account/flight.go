@@ -158,6 +158,9 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			return m.Exchanger.Refresh(ctx, c, begun.Grant.RefreshToken)
 		})
 		settled, step := begun.settle(outcome{Result: result, clientRevision: client.Revision, jitter: jitter})
+		// From here on a panic must not bring back the account before the answer, whose
+		// token may be spent.
+		f.begun, s.ahead = nil, &settled
 		f.tried = true
 		f.succeeded = result.Outcome == oauth.Succeeded && settled.Failure == nil
 		switch {
@@ -174,7 +177,7 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			m.Logger.Warn("grant died; logging in with the kept password", "account", name, "client", a.Client, "error", settled.LastError.Message)
 			return m.logInAgain(s, name, f, &settled, client, timeout)
 		}
-		m.save(s, name, f, &settled, result)
+		m.save(s, name, f, begun, &settled, result)
 		if result.Outcome == oauth.Succeeded && current {
 			s.land(f, nil)
 			m.secretWorked(a.Client, client)
@@ -197,9 +200,9 @@ func (m *Manager) secretWorked(name string, client *Client) {
 // save writes the outcome: one Put, access token, refresh token and metadata
 // together. A failed Put of new tokens is not the end; see rescue. Nothing that
 // can fail, and nothing that may wait, stands between the answer and the Put.
-func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Result) {
+func (m *Manager) save(s *slot, name string, f *flight, before, a *Account, r oauth.Result) {
 	err := m.store.put(m.ctx, name, a, storageTimeout)
-	m.report(name, f.begun, a, r)
+	m.report(name, before, a, r)
 	switch {
 	case err == nil:
 		s.ahead = nil
@@ -207,7 +210,6 @@ func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Resu
 	case r.Outcome == oauth.Succeeded:
 		m.rescue(s, name, a, err, func() { s.land(f, nil) })
 	default:
-		s.ahead = a
 		s.publish(a)
 		m.Logger.Warn("the outcome of an exchange is kept in memory: saving it failed", "account", name, "error", err)
 	}
