@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -145,53 +144,6 @@ func (m *Manager) exchange(s *slot, name string, f *flight, ask Ask) error {
 	return nil
 }
 
-// prepareEarly begins to prepare for the client that the account had when it was
-// shown last: what Vault is asked for that takes as long as reading the account
-// again. It returns what to call in place of prepare.
-func (m *Manager) prepareEarly(name string, shown *Account) func(clientName string) (*Client, error) {
-	prepare := func(clientName string) (*Client, error) { return m.prepare(name, clientName) }
-	if shown == nil {
-		return prepare
-	}
-	type prepared struct {
-		client *Client
-		err    error
-	}
-	early := make(chan prepared, 1)
-	go func() {
-		defer close(early)
-		defer func() { _ = recover() }() // prepare panics again where that is contained
-		client, err := prepare(shown.Client)
-		early <- prepared{client, err}
-	}()
-	return func(clientName string) (*Client, error) {
-		if p, ok := <-early; ok && clientName == shown.Client {
-			return p.client, p.err
-		}
-		return prepare(clientName)
-	}
-}
-
-// prepare returns the client for a request to the server, on a node where the
-// answer can be saved.
-func (m *Manager) prepare(name, clientName string) (*Client, error) {
-	if err := m.Writable(); err != nil {
-		return nil, err
-	}
-	client, err := m.Clients.Client(m.open, clientName)
-	var e *Error
-	switch {
-	case errors.As(err, &e):
-		return nil, &Error{Kind: e.Kind, Account: name, Text: e.Text}
-	case err != nil:
-		return nil, storageError(name, fmt.Sprintf("reading the client %q", clientName), err)
-	case client == nil:
-		return nil, &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
-			"its client %q does not exist; create it with a write to clients/%s", clientName, clientName)}
-	}
-	return client, nil
-}
-
 // rotate presents the account's refresh token until the outcome is known or has
 // to be waited for, and saves it.
 func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Client, timeout time.Duration) error {
@@ -206,6 +158,9 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			return m.Exchanger.Refresh(ctx, c, begun.Grant.RefreshToken)
 		})
 		settled, step := begun.settle(outcome{Result: result, clientRevision: client.Revision, jitter: jitter})
+		// From here on a panic must not bring back the account before the answer, whose
+		// token may be spent.
+		f.begun, s.ahead = nil, &settled
 		f.tried = true
 		f.succeeded = result.Outcome == oauth.Succeeded && settled.Failure == nil
 		switch {
@@ -222,7 +177,7 @@ func (m *Manager) rotate(s *slot, name string, f *flight, a *Account, client *Cl
 			m.Logger.Warn("grant died; logging in with the kept password", "account", name, "client", a.Client, "error", settled.LastError.Message)
 			return m.logInAgain(s, name, f, &settled, client, timeout)
 		}
-		m.save(s, name, f, &settled, result)
+		m.save(s, name, f, begun, &settled, result)
 		if result.Outcome == oauth.Succeeded && current {
 			s.land(f, nil)
 			m.secretWorked(a.Client, client)
@@ -245,9 +200,9 @@ func (m *Manager) secretWorked(name string, client *Client) {
 // save writes the outcome: one Put, access token, refresh token and metadata
 // together. A failed Put of new tokens is not the end; see rescue. Nothing that
 // can fail, and nothing that may wait, stands between the answer and the Put.
-func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Result) {
+func (m *Manager) save(s *slot, name string, f *flight, before, a *Account, r oauth.Result) {
 	err := m.store.put(m.ctx, name, a, storageTimeout)
-	m.report(name, f.begun, a, r)
+	m.report(name, before, a, r)
 	switch {
 	case err == nil:
 		s.ahead = nil
@@ -255,7 +210,6 @@ func (m *Manager) save(s *slot, name string, f *flight, a *Account, r oauth.Resu
 	case r.Outcome == oauth.Succeeded:
 		m.rescue(s, name, a, err, func() { s.land(f, nil) })
 	default:
-		s.ahead = a
 		s.publish(a)
 		m.Logger.Warn("the outcome of an exchange is kept in memory: saving it failed", "account", name, "error", err)
 	}

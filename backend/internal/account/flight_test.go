@@ -223,6 +223,43 @@ func TestPanicIsContained(t *testing.T) {
 	})
 }
 
+func TestPanicAfterTheAnswerKeepsTheNewToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.clients.client.PreviousSecret = secret("old secret")
+		f.Clients = brokenClients{f.clients}
+		f.token("acme")
+		synctest.Wait()
+		if !strings.Contains(f.log.String(), "panic in an exchange") {
+			t.Fatal("nothing went wrong")
+		}
+		f.Clients = f.clients
+
+		// The same where it could not be saved either.
+		time.Sleep(10 * time.Minute)
+		f.storage.setFault(func(verb, _ string) fault {
+			if verb == "put" && len(f.server.posts()) == 2 {
+				return fault{err: errDisk}
+			}
+			return fault{}
+		})
+		notify := f.Notify
+		f.Notify = func(Event) { panic("simulated") }
+		f.refused("acme", KindStorage)
+		f.storage.setFault(nil)
+		f.Notify = notify
+		if got := f.token("acme").Token.Token.Reveal(); got != "at-for-rt-1" {
+			t.Errorf("access token %s", got)
+		}
+		time.Sleep(9 * time.Minute)
+		f.token("acme")
+		f.wantPosts("rt-0", "rt-1", "rt-2")
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-3" {
+			t.Errorf("stored refresh token %s", got)
+		}
+	})
+}
+
 func TestWritersWaitForAnExchange(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
@@ -309,6 +346,9 @@ func TestPanicBesideTheReadOfTheAccountIsContained(t *testing.T) {
 		writable := f.Writable
 		f.Writable = func() error { panic("boom") }
 		f.refused("acme", KindStorage)
+		if log := f.log.String(); !strings.Contains(log, "TestPanicBesideTheReadOfTheAccountIsContained.func") {
+			t.Errorf("the log does not say where:\n%s", log)
+		}
 		f.Writable = writable
 		f.token("acme")
 		f.wantPosts("rt-0")

@@ -58,7 +58,8 @@ var defects = []defect{
 	return f, nil`,
 	}},
 	{"a failed Put of new tokens forgets them", "flight.go", []string{`		m.rescue(s, name, a, err, func() { s.land(f, nil) })
-`, `		s.publish(f.begun)
+`, `		s.ahead = nil
+		s.publish(before)
 `}},
 	{"an exchange starts before a rescue copy is saved", "flight.go", []string{`	for count := 1; ; count++ {`, `	return
 	for count := 1; ; count++ {`}},
