@@ -227,13 +227,15 @@ func TestPanicAfterTheAnswerKeepsTheNewToken(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
 		f.clients.client.PreviousSecret = secret("old secret")
-		f.Clients = brokenClients{f.clients}
+		clients := &brokenClients{clients: f.clients}
+		clients.broken.Store(true)
+		f.Clients = clients
 		f.token("acme")
 		synctest.Wait()
 		if !strings.Contains(f.log.String(), "panic in an exchange") {
 			t.Fatal("nothing went wrong")
 		}
-		f.Clients = f.clients
+		clients.broken.Store(false)
 
 		// The same where it could not be saved either.
 		time.Sleep(10 * time.Minute)
