@@ -269,7 +269,8 @@ func TestTokenPathsOtherThanReadsAreLeftToTheFramework(t *testing.T) {
 		m.want(m.read("token/acme"), 200)
 		m.want(m.do(logical.DeleteOperation, "token/acme", nil), 405)
 		m.want(m.do(logical.ListOperation, "token/acme", nil), 405)
-		if a := m.do(logical.HelpOperation, "token/acme", nil); a.token() != "" || a.data["help"] == "" {
+		a := m.do(logical.HelpOperation, "token/acme", nil)
+		if help, _ := a.data["help"].(string); a.token() != "" || help == "" {
 			t.Errorf("the help is %s", a)
 		}
 	})
