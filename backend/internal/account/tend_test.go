@@ -88,7 +88,7 @@ func TestAutoRefreshEndsWhereItIsSwitchedOffOrTheAccountIsDeleted(t *testing.T) 
 		}
 		f.tended(time.Hour)
 		f.wantPosts("rt-0", "rt-0")
-		if marks, err := f.storage.List(t.Context(), AutoPrefix); err != nil || len(marks) > 0 {
+		if marks, err := f.storage.List(t.Context(), autoPrefix); err != nil || len(marks) > 0 {
 			t.Errorf("%q, %v", marks, err)
 		}
 	})
@@ -251,7 +251,7 @@ func TestTenThousandAccountsAreKeptFresh(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.storage.entries[StoragePrefix+names[i]] = encode(a)
-			f.storage.entries[AutoPrefix+names[i]] = []byte("{}")
+			f.storage.entries[autoPrefix+names[i]] = []byte("{}")
 		}
 		f.Tend()
 		time.Sleep(4 * time.Minute) // 10,000 at 50 a second
