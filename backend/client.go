@@ -24,7 +24,8 @@ const (
 
 var authMethods = []any{string(oauth.AuthBasic), string(oauth.AuthPost)}
 
-// client is an OAuth client registered at Pagero.
+// client is an OAuth client registered at Pagero. Who changes one and saves it holds
+// its lock; see lockClient.
 type client struct {
 	ID             string
 	Secret         oauth.Secret
@@ -34,10 +35,10 @@ type client struct {
 	AuthorizeURL   string
 	RevokeURL      string
 	RedirectURIs   []string
-	Scopes         []string
-	CACert         string
-	Issuer         string // RFC 9207; "": not checked
-	Revision       string // changes with every write
+	Scopes         []string // asked for where a login asks for no others
+	CACert         string   // PEM; "": the system's
+	Issuer         string   // RFC 8414; what iss must be (RFC 9207); "": not checked
+	Revision       string   // changes with every write
 }
 
 // storedClient is the entry of a client. The names are for ever.
@@ -118,10 +119,10 @@ func (e endpoint) host() string {
 	return u.Host
 }
 
-// succeed checks what a change of an existing client must not do, and keeps the
-// secret that it replaces until the new one has worked. newSecret tells whether
-// the write brought a client_secret.
-func (c *client) succeed(name string, old *client, newSecret bool) error {
+// replace checks what a change of the old client must not do, and keeps the secret
+// that it replaces until the new one has worked. newSecret tells whether the write
+// brought a client_secret.
+func (c *client) replace(name string, old *client, newSecret bool) error {
 	moved := c.ID != old.ID
 	if moved && !newSecret {
 		return invalid("client %q: a change of client_id must come with the client_secret", name)
@@ -195,8 +196,9 @@ func (b *backend) saveClient(ctx context.Context, name string, c *client) error 
 	})
 }
 
-// lockClient takes the lock of a client. Clients' locks come from a pool and
-// are never nested.
+// lockClient takes the lock of a client, which is held over the storage. Clients'
+// locks come from a pool, so that two clients may have the same: they are never
+// nested. An account's lock may be held already, and is never taken within.
 func (b *backend) lockClient(name string) (unlock func()) {
 	lock := locksutil.LockForKey(b.clientLocks, name)
 	lock.Lock()

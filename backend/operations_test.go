@@ -121,7 +121,7 @@ func (m *mount) view() string {
 func TestTheTableOfOperationsIsComplete(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		// The callback has no fields that it refuses and no Vault token: path_callback_test.go.
+		// The callback has no fields that it refuses and no Vault token: path_callback_test.go and path_callback_refusal_test.go.
 		tested := map[string]bool{m.Route(callbackPath).Pattern + "read": true, m.Route(callbackPath).Pattern + "update": true}
 		for _, o := range operations {
 			tested[m.Route(o.path).Pattern+string(o.op)] = true

@@ -4,20 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
 const accountsPrefix = "accounts/"
 
-// expiryWarning is how long before an authorization ends its account's read
-// warns.
+// expiryWarning is how long before an authorization ends its account's read warns,
+// and the status and the metrics count it.
 const expiryWarning = 90 * 24 * time.Hour
 
 func (b *backend) pathAccounts() []*framework.Path {
@@ -133,21 +131,21 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeTime, Description: description + " RFC 3339, UTC."}
 	}
 	return map[string]*framework.FieldSchema{
-		fieldClient:                 {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
-		"state":                     {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
-		"spare":                     {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
-		fieldMinTTL:                 {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
-		fieldRefreshOnRead:          {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
-		fieldAutoRefresh:            {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
-		fieldKeepPassword:           {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
-		"refresh_count":             {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
-		"authorized_time":           timeField("When the grant in use was written or logged in."),
-		"authorization_expire_time": timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
-		"last_refresh_time":         timeField("The last successful exchange; absent before the first."),
-		"access_token_expire_time":  timeField("When the current access token expires; absent where there is none."),
-		"last_error":                {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
-		"last_error_time":           timeField("When it went wrong."),
-		"next_attempt_time":         timeField("Before this no exchange is tried, after a failure."),
+		fieldClient:                  {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
+		fieldState:                   {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
+		fieldSpare:                   {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
+		fieldMinTTL:                  {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
+		fieldRefreshOnRead:           {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
+		fieldAutoRefresh:             {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
+		fieldKeepPassword:            {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
+		fieldRefreshCount:            {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
+		fieldAuthorizedTime:          timeField("When the grant in use was written or logged in."),
+		fieldAuthorizationExpireTime: timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
+		fieldLastRefreshTime:         timeField("The last successful exchange; absent before the first."),
+		fieldAccessTokenExpireTime:   timeField("When the current access token expires; absent where there is none."),
+		fieldLastError:               {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
+		fieldLastErrorTime:           timeField("When it went wrong."),
+		fieldNextAttemptTime:         timeField("Before this no exchange is tried, after a failure."),
 	}
 }
 
@@ -171,7 +169,7 @@ func (b *backend) listAccounts(ctx context.Context, _ *logical.Request, data *fr
 	if err != nil {
 		return nil, err
 	}
-	return page(names, data)
+	return listResponse(names, data)
 }
 
 func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -191,32 +189,32 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 	}
 	resp := &logical.Response{Data: map[string]any{
 		fieldClient:        a.Client,
-		"state":            string(a.State()),
-		"spare":            string(a.SpareState()),
+		fieldState:         string(a.State()),
+		fieldSpare:         string(a.SpareState()),
 		fieldMinTTL:        seconds(a.MinTTL),
 		fieldRefreshOnRead: a.RefreshOnRead,
 		fieldAutoRefresh:   a.AutoRefresh,
 		fieldKeepPassword:  a.Credentials != nil,
-		"refresh_count":    a.RefreshCount,
+		fieldRefreshCount:  a.RefreshCount,
 	}}
 	set := func(field string, t time.Time) {
 		if !t.IsZero() {
 			resp.Data[field] = formatTime(t)
 		}
 	}
-	set("authorized_time", a.Grant.Authorized)
-	set("last_refresh_time", a.LastRefresh)
+	set(fieldAuthorizedTime, a.Grant.Authorized)
+	set(fieldLastRefreshTime, a.LastRefresh)
 	if a.Access != nil {
-		set("access_token_expire_time", a.Access.Expires)
+		set(fieldAccessTokenExpireTime, a.Access.Expires)
 	}
 	if e := a.LastError; e != nil {
-		resp.Data["last_error"] = e.Message
-		set("last_error_time", e.Time)
+		resp.Data[fieldLastError] = e.Message
+		set(fieldLastErrorTime, e.Time)
 	}
-	set("next_attempt_time", a.NextAttempt())
+	set(fieldNextAttemptTime, a.NextAttempt())
 	if cfg.AuthorizationLifetime > 0 {
 		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
-		set("authorization_expire_time", expires)
+		set(fieldAuthorizationExpireTime, expires)
 		if expires.Sub(now()) < expiryWarning {
 			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before.", formatTime(expires)))
 		}
@@ -225,117 +223,6 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		resp.AddWarning(account.NotSaved)
 	}
 	return resp, nil
-}
-
-func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	name := data.Get(fieldName).(string)
-	change, err := decodeChange(name, data)
-	if err != nil {
-		return nil, err
-	}
-	var warnings []string
-	if a, err := b.accounts.Get(ctx, name); err == nil && change.Repeats(a) {
-		change.Credentials = nil
-	}
-	if change.Credentials != nil {
-		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{
-			Credentials: change.Credentials, AndSpare: true,
-			Prepare: func(ctx context.Context, old *account.Account) (*account.Account, error) {
-				a, _, err := b.changeAccount(ctx, name, old, change)
-				return a, err
-			},
-		})
-	} else {
-		err = b.accounts.Update(ctx, name, func(old *account.Account) (a *account.Account, err error) {
-			a, warnings, err = b.changeAccount(ctx, name, old, change)
-			return a, err
-		})
-	}
-	if err != nil || len(warnings) == 0 {
-		return nil, err
-	}
-	return &logical.Response{Warnings: warnings}, nil
-}
-
-// changeAccount applies a change, whose client must exist.
-func (b *backend) changeAccount(
-	ctx context.Context, name string, old *account.Account, change account.Change,
-) (*account.Account, []string, error) {
-	a, warnings, err := change.Apply(name, old, now())
-	if err != nil {
-		return nil, nil, err
-	}
-	if old != nil && old.Client == a.Client {
-		return a, warnings, nil
-	}
-	c, err := b.loadClient(ctx, a.Client)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c == nil {
-		return nil, nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
-	}
-	return a, warnings, nil
-}
-
-func decodeChange(name string, data *framework.FieldData) (account.Change, error) {
-	var change account.Change
-	for field, to := range map[string]*oauth.Secret{
-		fieldRefreshToken: &change.RefreshToken, fieldSpareRefreshToken: &change.SpareRefreshToken,
-	} {
-		if _, given := data.Raw[field]; !given {
-			continue
-		}
-		// A token that is read from a file ends in a newline.
-		*to = oauth.NewSecret(strings.TrimSpace(data.Get(field).(string)))
-		if !to.IsSet() {
-			// Often a script's variable that is not set.
-			return change, invalid("account %q: %s is empty; nothing was changed", name, field)
-		}
-	}
-	var err error
-	if change.Credentials, err = decodeCredentials(name, data); err != nil {
-		return change, err
-	}
-	if _, given := data.Raw[fieldRevoke]; given {
-		return change, invalid("account %q: revoke goes with delete; nothing was changed", name)
-	}
-	if _, given := data.Raw[fieldKeepPassword]; given {
-		keep := data.Get(fieldKeepPassword).(bool)
-		change.KeepPassword = &keep
-	}
-	if _, given := data.Raw[fieldClient]; given {
-		client := data.Get(fieldClient).(string)
-		change.Client = &client
-	}
-	if d, given := getSeconds(data, fieldMinTTL); given {
-		change.MinTTL = &d
-	}
-	for field, to := range map[string]**bool{fieldRefreshOnRead: &change.RefreshOnRead, fieldAutoRefresh: &change.AutoRefresh} {
-		if _, given := data.Raw[field]; given {
-			value := data.Get(field).(bool)
-			*to = &value
-		}
-	}
-	return change, nil
-}
-
-// decodeCredentials returns nil where neither username nor password is given.
-func decodeCredentials(name string, data *framework.FieldData) (*oauth.Credentials, error) {
-	_, hasUsername := data.Raw[fieldUsername]
-	_, hasPassword := data.Raw[fieldPassword]
-	if !hasUsername && !hasPassword {
-		return nil, nil
-	}
-	// A password may end in a space, but one that is read from a file ends in a newline.
-	c := &oauth.Credentials{
-		Username: strings.TrimSpace(data.Get(fieldUsername).(string)),
-		Password: oauth.NewSecret(strings.TrimRight(data.Get(fieldPassword).(string), "\r\n")),
-	}
-	if c.Username == "" || !c.Password.IsSet() {
-		return nil, invalid("account %q: username and password go together, and neither may be empty; nothing was changed", name)
-	}
-	return c, nil
 }
 
 func (b *backend) deleteAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

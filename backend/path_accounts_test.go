@@ -317,26 +317,6 @@ func TestAccountWarnsBeforeItsAuthorizationEnds(t *testing.T) {
 	})
 }
 
-func TestAccountDeleteForgetsIt(t *testing.T) {
-	t.Parallel()
-	inBubble(t, func(t *testing.T, m *mount) {
-		m.enrol()
-		m.want(m.read("token/acme"), 200)
-		m.want(m.delete("accounts/acme"), 204)
-		m.want(m.delete("accounts/acme"), 204)
-		m.want(m.read("token/acme"), 404, "acme", "accounts/acme")
-		m.want(m.write("refresh/acme", nil), 404, "acme", "accounts/acme")
-		m.want(m.read("accounts/acme"), 404, "acme", "accounts/acme")
-		m.want(m.list("accounts/", nil), 404)
-		if m.stored("account/acme") != "" {
-			t.Error("the entry is still there")
-		}
-		m.wantPosts(1)
-		m.want(m.write("accounts/acme", fields{"refresh_token": secondToken}), 204)
-		m.want(m.read("token/acme"), 200)
-	})
-}
-
 func TestAccountWritesWaitForTheExchangeUnderWay(t *testing.T) {
 	t.Parallel()
 	for _, op := range []logical.Operation{logical.UpdateOperation, logical.DeleteOperation} {

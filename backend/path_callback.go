@@ -70,8 +70,8 @@ func callbackFields() map[string]*framework.FieldSchema {
 
 func callbackResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"account":             {Type: framework.TypeString, Required: true, Description: "Name of the account that is connected."},
-		"spare":               {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
+		fieldAccount:          {Type: framework.TypeString, Required: true, Description: "Name of the account that is connected."},
+		fieldSpare:            {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
 		fieldAuthorizationURL: {Type: framework.TypeString, Description: "URL to open next, for the spare grant; absent where there is nothing more to do."},
 		fieldState:            {Type: framework.TypeString, Description: "State of that login."},
 		fieldExpireTime:       {Type: framework.TypeTime, Description: "Until when it can be completed. RFC 3339, UTC."},
@@ -87,7 +87,7 @@ func (b *backend) callback(ctx context.Context, req *logical.Request, data *fram
 	if err != nil {
 		return nil, err
 	}
-	resp := &logical.Response{Data: map[string]any{"account": done.account, "spare": string(done.spare)}, Warnings: done.warnings}
+	resp := &logical.Response{Data: map[string]any{fieldAccount: done.account, fieldSpare: string(done.spare)}, Warnings: done.warnings}
 	maps.Copy(resp.Data, done.next)
 	return resp, nil
 }

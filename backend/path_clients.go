@@ -135,7 +135,7 @@ func (b *backend) listClients(ctx context.Context, _ *logical.Request, data *fra
 		return nil, &storageError{"listing clients", err}
 	}
 	slices.Sort(names)
-	return page(names, data)
+	return listResponse(names, data)
 }
 
 func (b *backend) readClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -190,7 +190,7 @@ func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *fra
 		return nil, err
 	}
 	if old != nil {
-		if err := c.succeed(name, old, newSecret); err != nil {
+		if err := c.replace(name, old, newSecret); err != nil {
 			return nil, err
 		}
 	}

@@ -339,3 +339,15 @@ func TestListsAreInOrderAndGoOnAfterAName(t *testing.T) {
 		})
 	}
 }
+
+func TestIssuerMustBeAnHTTPSURL(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		for _, bad := range []string{"pagero", "http://sso.pageroonline.com", issuer + "?x=1", issuer + "#x"} {
+			m.want(m.write("clients/default", fields{"issuer": bad}), 400, "issuer")
+		}
+		m.want(m.write("clients/default", fields{"issuer": issuer}), 204)
+		m.wantData(m.read("clients/default"), fields{"issuer": issuer})
+	})
+}

@@ -34,24 +34,24 @@ func (b *backend) pathStatus() []*framework.Path {
 		HelpDescription: `
 Counts the accounts by state, and names those that need a person, with what
 happened and what to do. After a start of the plugin the accounts are surveyed
-step by step, some hundreds a minute at the least.`,
+step by step, two hundred a minute at the least.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
 
 func statusFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"version":  {Type: framework.TypeString, Required: true, Description: "Version of the plugin."},
-		"complete": {Type: framework.TypeBool, Required: true, Description: "Whether the survey has seen all accounts."},
-		"accounts": {Type: framework.TypeInt64, Required: true, Description: "Accounts that have been seen."},
-		"states":   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by state."},
-		"spares":   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by spare: none, ready, used."},
-		"unsaved":  {Type: framework.TypeInt64, Required: true, Description: "Rescue copies: refresh tokens that Vault's storage does not hold yet."},
-		"attention": {
+		fieldVersion:  {Type: framework.TypeString, Required: true, Description: "Version of the plugin."},
+		fieldComplete: {Type: framework.TypeBool, Required: true, Description: "Whether the survey has seen all accounts."},
+		fieldAccounts: {Type: framework.TypeInt64, Required: true, Description: "Accounts that have been seen."},
+		fieldStates:   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by state."},
+		fieldSpares:   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by spare: none, ready, used."},
+		fieldUnsaved:  {Type: framework.TypeInt64, Required: true, Description: "Rescue copies: refresh tokens that Vault's storage does not hold yet."},
+		fieldAttention: {
 			Type: framework.TypeSlice, Required: true,
 			Description: "Accounts that need a person, each with account, state, since, error and remedy; at most 1000.",
 		},
-		"ending": {
+		fieldEnding: {
 			Type: framework.TypeMap, Required: true,
 			Description: "When authorizations end that do so within 90 days, by account; at most 1000. RFC 3339, UTC.",
 		},
@@ -81,11 +81,11 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 	attention := make([]any, 0, len(o.Problems))
 	for _, p := range o.Problems {
 		attention = append(attention, map[string]any{
-			"account": p.Account, "state": string(p.State), "since": formatTime(p.Since), "error": p.Error, "remedy": p.Remedy,
+			fieldAccount: p.Account, fieldState: string(p.State), "since": formatTime(p.Since), fieldError: p.Error, "remedy": p.Remedy,
 		})
 	}
 	return &logical.Response{Data: map[string]any{
-		"version": Version, "complete": o.Surveyed, "accounts": o.Known, "unsaved": o.Unsaved,
-		"states": byState, "spares": bySpare, "attention": attention, "ending": ending,
+		fieldVersion: Version, fieldComplete: o.Surveyed, fieldAccounts: o.Known, fieldUnsaved: o.Unsaved,
+		fieldStates: byState, fieldSpares: bySpare, fieldAttention: attention, fieldEnding: ending,
 	}}, nil
 }

@@ -59,17 +59,17 @@ func tokenFields() map[string]*framework.FieldSchema {
 
 func tokenResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"access_token": {
+		fieldAccessToken: {
 			Type: framework.TypeString, Required: true, Description: "The access token.",
 			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 		},
-		"token_type":          {Type: framework.TypeString, Required: true, Description: "Bearer."},
-		"scope":               {Type: framework.TypeString, Required: true, Description: "Scope as issued, often empty."},
-		"expire_time":         {Type: framework.TypeTime, Required: true, Description: "When the access token expires. RFC 3339, UTC."},
-		"ttl":                 {Type: framework.TypeInt64, Required: true, Description: "Seconds until a read will return another token; at least 1."},
-		"rotation_period":     {Type: framework.TypeInt64, Required: true, Description: "Seconds from one token to the next: its lifetime less min_ttl; at least 1."},
-		"last_vault_rotation": {Type: framework.TypeTime, Required: true, Description: "When this token was obtained. RFC 3339, UTC."},
-		"claims":              {Type: framework.TypeString, Description: "What the server sent as claims; absent where it did not."},
+		fieldTokenType:         {Type: framework.TypeString, Required: true, Description: "Bearer."},
+		fieldScope:             {Type: framework.TypeString, Required: true, Description: "Scope as issued, often empty."},
+		fieldExpireTime:        {Type: framework.TypeTime, Required: true, Description: "When the access token expires. RFC 3339, UTC."},
+		fieldTTL:               {Type: framework.TypeInt64, Required: true, Description: "Seconds until a read will return another token; at least 1."},
+		fieldRotationPeriod:    {Type: framework.TypeInt64, Required: true, Description: "Seconds from one token to the next: its lifetime less min_ttl; at least 1."},
+		fieldLastVaultRotation: {Type: framework.TypeTime, Required: true, Description: "When this token was obtained. RFC 3339, UTC."},
+		fieldClaims:            {Type: framework.TypeString, Description: "What the server sent as claims; absent where it did not."},
 	}
 }
 
@@ -134,18 +134,18 @@ func tokenResponse(answer account.Answer) *logical.Response {
 	t := answer.Token
 	resp := &logical.Response{
 		Data: map[string]any{
-			"access_token":        t.Token.Reveal(),
-			"token_type":          "Bearer",
-			"scope":               t.Scope,
-			"expire_time":         formatTime(t.Expires),
-			"ttl":                 seconds(answer.TTL),
-			"rotation_period":     seconds(answer.RotationPeriod),
-			"last_vault_rotation": formatTime(t.Obtained.Add(time.Second - 1)), // rounded up, as the ttl is
+			fieldAccessToken:       t.Token.Reveal(),
+			fieldTokenType:         "Bearer",
+			fieldScope:             t.Scope,
+			fieldExpireTime:        formatTime(t.Expires),
+			fieldTTL:               seconds(answer.TTL),
+			fieldRotationPeriod:    seconds(answer.RotationPeriod),
+			fieldLastVaultRotation: formatTime(t.Obtained.Add(time.Second - 1)), // rounded up, as the ttl is
 		},
 		Warnings: answer.Warnings,
 	}
 	if t.HasClaims {
-		resp.Data["claims"] = t.Claims
+		resp.Data[fieldClaims] = t.Claims
 	}
 	return resp
 }

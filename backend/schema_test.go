@@ -122,13 +122,18 @@ func TestFieldDefaultsAreTheOnesThatAreUsed(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
+		defaults := 0
 		for _, path := range []string{"config", "clients/default", "accounts/acme"} {
 			read := m.want(m.read(path), 200)
 			for name, field := range m.Route(path).Fields {
 				if field.Default != nil && name != fieldRevoke {
 					m.wantData(read, fields{name: field.Default})
+					defaults++
 				}
 			}
+		}
+		if defaults < 10 {
+			t.Errorf("only %d fields have a default", defaults)
 		}
 	})
 }
@@ -170,7 +175,11 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 func TestHelpOfEveryPathReadsWell(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		for _, path := range []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme", "authorize/acme", "callback", "status", "metrics"} {
+		paths := []string{"config", "clients/", "clients/default", "accounts/", "accounts/acme", "token/acme", "refresh/acme", "authorize/acme", "callback", "status", "metrics"}
+		if len(paths) != len(m.Paths) {
+			t.Errorf("there are %d paths, not %d", len(m.Paths), len(paths))
+		}
+		for _, path := range paths {
 			a := m.do(logical.HelpOperation, path, nil)
 			help, _ := a.data["help"].(string)
 			route := m.Route(path)

@@ -10,12 +10,16 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 )
 
-// accountStorage is Vault's storage as package account sees it.
+// accountStorage is Vault's storage as packages account and login see it.
 type accountStorage struct{ vault logical.Storage }
 
-var _ account.Storage = accountStorage{}
+var (
+	_ account.Storage = accountStorage{}
+	_ login.Storage   = accountStorage{}
+)
 
 // Get implements account.Storage.
 func (s accountStorage) Get(ctx context.Context, key string) ([]byte, error) {
@@ -52,7 +56,8 @@ func readOnly(err error) error {
 	return err
 }
 
-// getJSON reads an entry into v and tells whether there is one.
+// getJSON reads an entry into v and tells whether there is one. One that cannot be
+// read is an *unreadableError.
 func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, error) {
 	entry, err := s.Get(ctx, key)
 	if err != nil {
@@ -67,8 +72,8 @@ func getJSON(ctx context.Context, s logical.Storage, key string, v any) (bool, e
 	return true, nil
 }
 
-// putJSON writes an entry. What is below a seal-wrapped prefix Vault wraps by
-// itself.
+// putJSON writes an entry, or returns account.ErrReadOnly where this node may not.
+// What is below a seal-wrapped prefix Vault wraps by itself.
 func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 	value, err := json.Marshal(v)
 	if err != nil {
@@ -80,7 +85,7 @@ func putJSON(ctx context.Context, s logical.Storage, key string, v any) error {
 	return nil
 }
 
-// deleteKey deletes an entry.
+// deleteKey deletes an entry, or nothing where there is none.
 func deleteKey(ctx context.Context, s logical.Storage, key string) error {
 	if err := s.Delete(ctx, key); err != nil {
 		return readOnly(&storageError{"deleting " + key, err})

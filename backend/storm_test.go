@@ -142,7 +142,10 @@ func TestWriterWaitsForTheOneBeforeIt(t *testing.T) {
 		{"config", fields{"min_ttl": 1}, update, fields{"exchange_timeout": 2}, fields{"min_ttl": 1, "exchange_timeout": 2}},
 		{"config", fields{"min_ttl": 1}, logical.DeleteOperation, nil, fields{"min_ttl": 120}},
 		{
-			"clients/default", fields{"auth_method": "client_secret_post"}, update, fields{"scopes": "one"},
+			"clients/default",
+			fields{"auth_method": "client_secret_post"},
+			update,
+			fields{"scopes": "one"},
 			fields{"auth_method": "client_secret_post", "scopes": []string{"one"}},
 		},
 		{"accounts/acme", fields{"min_ttl": 1}, update, fields{"refresh_on_read": true}, fields{"min_ttl": 1, "refresh_on_read": true}},

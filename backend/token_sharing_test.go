@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
 // Each question to Vault is a round trip, and so is each operation on its storage:
@@ -106,5 +109,55 @@ func TestTokenReaderWhoJoinsAnExchangeAndGoesAwayIsToldSo(t *testing.T) {
 		}
 		m.want(<-first, 200)
 		m.wantPosts(1)
+	})
+}
+
+func TestTokenReadsAtOnceShareOneExchange(t *testing.T) {
+	t.Parallel()
+	for _, onRead := range []bool{false, true} {
+		for name, behave := range map[string]func(post) oauth.Result{"granted": nil, "dead": isDead, "unreachable": isUnreachable} {
+			t.Run(fmt.Sprintf("%s,refresh_on_read=%v", name, onRead), func(t *testing.T) {
+				t.Parallel()
+				inBubble(t, func(t *testing.T, m *mount) {
+					m.enrol()
+					m.want(m.write("accounts/acme", fields{"refresh_on_read": onRead}), 204)
+					m.pagero.answersAfter(time.Second)
+					m.pagero.set(behave)
+					var (
+						readers sync.WaitGroup
+						mu      sync.Mutex
+						seen    = map[string]bool{}
+					)
+					for range 50 {
+						readers.Go(func() {
+							a := m.do(logical.ReadOperation, "token/acme", nil)
+							mu.Lock()
+							defer mu.Unlock()
+							seen[fmt.Sprint(a.status, a.token())] = true
+						})
+					}
+					readers.Wait()
+					m.wantPosts(1)
+					if len(seen) != 1 {
+						t.Errorf("the answers are %v", seen)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestTokenReaderWhoGoesAwayChangesNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.pagero.answersAfter(5 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		m.want(m.doFor(ctx, logical.ReadOperation, "token/acme", nil), 503, "acme")
+		m.pass(10 * time.Second)
+		m.want(m.read("token/acme"), 200)
+		m.wantPosts(1)
+		m.wantData(m.read("accounts/acme"), fields{"refresh_count": 1})
 	})
 }

@@ -49,8 +49,8 @@
 //
 // All exported methods may be called from any goroutine. A request's own reads and
 // waits; Update and Delete work on it, too. A flight has a goroutine of its own, which
-// may ask for the client on another, and so has a login: no caller's context reaches
-// them. Tend starts one that surveys and one that looks for what is due; that one
+// may ask Vault for two things at once on two more, and so has a login: no caller's
+// context reaches them. Tend starts one that surveys and one that looks for what is due; that one
 // starts up to maxChores more, which join flights as readers do. A panic on one of the
 // package's own goroutines does not end the process. Flights, logins, deletes and the
 // background work are counted by enter, so that Close waits for them.

@@ -59,14 +59,14 @@ func (c Change) Apply(name string, old *Account, now time.Time) (*Account, []str
 		if old != nil && old.hasSeen(t) {
 			warnings = append(warnings, "this refresh_token was written before; the account keeps its newest one")
 		} else {
-			a = a.WithGrant(t, now)
+			a = a.withGrant(t, now)
 		}
 	}
 	if t := c.SpareRefreshToken; t.IsSet() {
 		if old != nil && old.hasSeen(t) {
 			warnings = append(warnings, "this spare_refresh_token was written before; the account's grants stay as they are")
 		} else {
-			a = a.WithSpare(t, now)
+			a = a.withSpare(t, now)
 		}
 	}
 	return &a, warnings, nil
@@ -149,9 +149,9 @@ func (a Account) WithClient(client string) Account {
 	return a
 }
 
-// WithGrant gives the account a new grant and forgets what it knew of the old
+// withGrant gives the account a new grant and forgets what it knew of the old
 // one: its access token, its failures, its death. A spare stays.
-func (a Account) WithGrant(refreshToken oauth.Secret, now time.Time) Account {
+func (a Account) withGrant(refreshToken oauth.Secret, now time.Time) Account {
 	a = a.retire(&a.Grant)
 	a.Grant = newGrant(refreshToken, now)
 	a.SpareUsed = false
@@ -160,11 +160,11 @@ func (a Account) WithGrant(refreshToken oauth.Secret, now time.Time) Account {
 	return a
 }
 
-// WithSpare gives the account a spare grant in place of any before it. Where the
+// withSpare gives the account a spare grant in place of any before it. Where the
 // grant is dead, the spare takes over at once.
-func (a Account) WithSpare(refreshToken oauth.Secret, now time.Time) Account {
+func (a Account) withSpare(refreshToken oauth.Secret, now time.Time) Account {
 	if a.Grant.Death != nil {
-		return a.WithGrant(refreshToken, now)
+		return a.withGrant(refreshToken, now)
 	}
 	a = a.retire(a.Spare)
 	spare := newGrant(refreshToken, now)

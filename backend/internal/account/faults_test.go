@@ -10,17 +10,6 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// afterPost makes Puts fail once something was presented: the intent of the
-// first exchange is written, its outcome is not.
-func (f *fixture) afterPost(err error, late bool) {
-	f.storage.setFault(func(verb, _ string) fault {
-		if verb == "put" && len(f.server.posts()) > 0 {
-			return fault{err: err, late: late}
-		}
-		return fault{}
-	})
-}
-
 func TestRescueCopyServesReadersUntilItIsSaved(t *testing.T) {
 	for name, late := range map[string]bool{"the Put failed": false, "the Put held, but its answer was lost": true} {
 		t.Run(name, func(t *testing.T) {

@@ -85,12 +85,7 @@ func TestNoPostWhereTheIntentCannotBeWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, f *fixture) {
 				f.enrol("acme")
-				f.storage.setFault(func(verb, _ string) fault {
-					if verb == "put" {
-						return fault{err: errDisk, late: late}
-					}
-					return fault{}
-				})
+				f.storage.faulty("put", fault{err: errDisk, late: late})
 				f.refused("acme", KindStorage)
 				f.wantPosts()
 				f.storage.setFault(nil)
@@ -109,12 +104,7 @@ func TestNoPostWhereTheIntentCannotBeWritten(t *testing.T) {
 func TestNoPostAfterASlowIntent(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "put" {
-				return fault{delay: announceTimeout + time.Second}
-			}
-			return fault{}
-		})
+		f.storage.faulty("put", fault{delay: announceTimeout + time.Second})
 		f.refused("acme", KindStorage)
 		f.wantPosts()
 	})
@@ -237,13 +227,15 @@ func TestPanicAfterTheAnswerKeepsTheNewToken(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
 		f.clients.client.PreviousSecret = secret("old secret")
-		f.Clients = brokenClients{f.clients}
+		clients := &brokenClients{clients: f.clients}
+		clients.broken.Store(true)
+		f.Clients = clients
 		f.token("acme")
 		synctest.Wait()
 		if !strings.Contains(f.log.String(), "panic in an exchange") {
 			t.Fatal("nothing went wrong")
 		}
-		f.Clients = f.clients
+		clients.broken.Store(false)
 
 		// The same where it could not be saved either.
 		time.Sleep(10 * time.Minute)
@@ -405,12 +397,7 @@ func TestCloseWaitsForTheSecondPOSTOfAnExchange(t *testing.T) {
 func TestCloseWaitsForAPOSTThatIsAnnounced(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "put" {
-				return fault{delay: 4 * time.Second}
-			}
-			return fault{}
-		})
+		f.storage.faulty("put", fault{delay: 4 * time.Second})
 		f.server.next(grantAfter(14 * time.Second))
 		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
 		synctest.Wait()
@@ -424,12 +411,7 @@ func TestCloseWaitsForAPOSTThatIsAnnounced(t *testing.T) {
 func TestCloseIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "put" && len(f.server.posts()) > 0 {
-				return fault{err: errDisk}
-			}
-			return fault{}
-		})
+		f.afterPost(errDisk, false)
 		f.token("acme") // from the rescue copy
 		start := time.Now()
 		f.Close()

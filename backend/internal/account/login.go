@@ -152,7 +152,7 @@ func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.D
 	}
 	next := a.loggedIn(outcome{Result: result})
 	if l.AsSpare {
-		next = a.WithSpare(result.Tokens.RefreshToken, result.AnsweredAt)
+		next = a.withSpare(result.Tokens.RefreshToken, result.AnsweredAt)
 	}
 	return &next, current, nil
 }

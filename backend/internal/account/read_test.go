@@ -183,12 +183,7 @@ func TestInvalidationBeatsAReadUnderWay(t *testing.T) {
 		f.enrol("acme")
 		f.restart("process-2") // with an empty memory
 		defer f.Close()
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "get" {
-				return fault{delay: time.Second}
-			}
-			return fault{}
-		})
+		f.storage.faulty("get", fault{delay: time.Second})
 		go f.Get(t.Context(), "acme") //nolint:errcheck // it fills the cache, or must not
 		synctest.Wait()
 		f.Invalidate("acme")

@@ -74,12 +74,7 @@ func TestAccountsThatNobodyReadsLeaveMemory(t *testing.T) {
 func TestWhatTheStorageDoesNotHaveStaysInMemory(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "put" && len(f.server.posts()) > 0 {
-				return fault{err: errDisk}
-			}
-			return fault{}
-		})
+		f.afterPost(errDisk, false)
 		token := f.token("acme")
 		f.tended(5 * sweepInterval)
 		f.storage.setFault(nil)
@@ -94,12 +89,7 @@ func TestDeathThatIsNotSavedStaysInMemory(t *testing.T) {
 	inBubble(t, func(_ *testing.T, f *fixture) {
 		f.enrol("acme")
 		f.server.next(rejected(oauth.CodeInvalidGrant))
-		f.storage.setFault(func(verb, _ string) fault {
-			if verb == "put" && len(f.server.posts()) > 0 {
-				return fault{err: errDisk}
-			}
-			return fault{}
-		})
+		f.afterPost(errDisk, false)
 		f.refused("acme", KindDead)
 		f.tended(5 * sweepInterval)
 		f.wantState("acme", StateDead)

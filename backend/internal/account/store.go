@@ -68,29 +68,29 @@ func (s store) delete(ctx context.Context, name string) error {
 	return err
 }
 
-// AutoPrefix is where the accounts that are refreshed in the background have a
+// autoPrefix is where the accounts that are refreshed in the background have a
 // mark: so they are found quickly after the start, among many others. A mark of an
 // account that is none of them does no harm.
-const AutoPrefix = "auto/"
+const autoPrefix = "auto/"
 
 // listAuto returns the names of the accounts with a mark.
 func (s store) listAuto(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	return s.storage.List(ctx, AutoPrefix)
+	return s.storage.List(ctx, autoPrefix)
 }
 
 // mark sets an account's mark.
 func (s store) mark(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	return s.storage.Put(ctx, AutoPrefix+name, []byte("{}"))
+	return s.storage.Put(ctx, autoPrefix+name, []byte("{}"))
 }
 
 func (s store) unmark(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	return s.storage.Delete(ctx, AutoPrefix+name)
+	return s.storage.Delete(ctx, autoPrefix+name)
 }
 
 func (s store) list(ctx context.Context) ([]string, error) {

@@ -16,22 +16,22 @@ const storedVersion = 1
 
 // stored is an account's entry in storage. The names are for ever.
 type stored struct {
-	Version        int            `json:"version"`
-	Client         string         `json:"client"`
-	MinTTLSeconds  int64          `json:"min_ttl_seconds,omitempty"`
-	RefreshOnRead  bool           `json:"refresh_on_read,omitempty"`
-	AutoRefresh    bool           `json:"auto_refresh,omitempty"`
-	Grant          storedGrant    `json:"grant"`
-	Spare          *storedGrant   `json:"spare,omitempty"`
-	SpareUsed      bool           `json:"spare_used,omitempty"`
-	Retired        []string       `json:"retired_sha256,omitempty"`
-	Access         *storedAccess  `json:"access,omitempty"`
-	Credentials    *storedLogin   `json:"credentials,omitempty"`
-	LastRefresh    time.Time      `json:"last_refresh,omitzero"`
-	RefreshCount   int64          `json:"refresh_count,omitempty"`
-	Failure        *storedFailure `json:"failure,omitempty"`
-	LastErrorTime  time.Time      `json:"last_error_time,omitzero"`
-	LastErrorWords string         `json:"last_error,omitempty"`
+	Version          int                `json:"version"`
+	Client           string             `json:"client"`
+	MinTTLSeconds    int64              `json:"min_ttl_seconds,omitempty"`
+	RefreshOnRead    bool               `json:"refresh_on_read,omitempty"`
+	AutoRefresh      bool               `json:"auto_refresh,omitempty"`
+	Grant            storedGrant        `json:"grant"`
+	Spare            *storedGrant       `json:"spare,omitempty"`
+	SpareUsed        bool               `json:"spare_used,omitempty"`
+	Retired          []string           `json:"retired_sha256,omitempty"`
+	Access           *storedAccess      `json:"access,omitempty"`
+	Credentials      *storedCredentials `json:"credentials,omitempty"`
+	LastRefresh      time.Time          `json:"last_refresh,omitzero"`
+	RefreshCount     int64              `json:"refresh_count,omitempty"`
+	Failure          *storedFailure     `json:"failure,omitempty"`
+	LastErrorTime    time.Time          `json:"last_error_time,omitzero"`
+	LastErrorMessage string             `json:"last_error,omitempty"`
 }
 
 type storedGrant struct {
@@ -67,7 +67,7 @@ type storedAccess struct {
 	Expires  time.Time `json:"expires"`
 }
 
-type storedLogin struct {
+type storedCredentials struct {
 	Username string    `json:"username"`
 	Password string    `json:"password"`
 	LastUsed time.Time `json:"last_used,omitzero"`
@@ -109,7 +109,7 @@ func encode(a *Account) []byte {
 		}
 	}
 	if c := a.Credentials; c != nil {
-		s.Credentials = &storedLogin{Username: c.Username, Password: c.Password.Reveal(), LastUsed: c.LastUsed, Refused: c.Refused}
+		s.Credentials = &storedCredentials{Username: c.Username, Password: c.Password.Reveal(), LastUsed: c.LastUsed, Refused: c.Refused}
 	}
 	if f := a.Failure; f != nil {
 		s.Failure = &storedFailure{
@@ -118,7 +118,7 @@ func encode(a *Account) []byte {
 		}
 	}
 	if e := a.LastError; e != nil {
-		s.LastErrorTime, s.LastErrorWords = e.Time, e.Message
+		s.LastErrorTime, s.LastErrorMessage = e.Time, e.Message
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -193,8 +193,8 @@ func decode(b []byte) (*Account, error) {
 			NextAttempt: f.NextAttempt, ClientRevision: f.ClientRevision,
 		}
 	}
-	if s.LastErrorWords != "" {
-		a.LastError = &LastError{Time: s.LastErrorTime, Message: s.LastErrorWords}
+	if s.LastErrorMessage != "" {
+		a.LastError = &LastError{Time: s.LastErrorTime, Message: s.LastErrorMessage}
 	}
 	return a, nil
 }

@@ -114,7 +114,7 @@ func (o outcome) accessToken() *AccessToken {
 // loggedIn takes over the grant of a login, and its access token where there is
 // a usable one.
 func (a Account) loggedIn(o outcome) Account {
-	a = a.WithGrant(o.Tokens.RefreshToken, o.AnsweredAt)
+	a = a.withGrant(o.Tokens.RefreshToken, o.AnsweredAt)
 	if o.Tokens.AccessToken.IsSet() {
 		a.Access = o.accessToken()
 	}

@@ -114,7 +114,7 @@ var defects = []defect{
 	}
 `}},
 	{"a spare of a dead account waits for ever", "enrol.go", []string{`	if a.Grant.Death != nil {
-		return a.WithGrant(refreshToken, now)
+		return a.withGrant(refreshToken, now)
 	}
 `, ``}},
 	{"the plugin refreshes without looking again whether it is due", "flight.go", []string{`c.task != ask.task || env.Now.Before(c.at)`, `false && c.task == noTask`}},
