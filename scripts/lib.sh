@@ -76,7 +76,8 @@ lock() {
 # build_once makes sure that the file $1 exists: if not, it builds package $4 of the module in
 # directory $3 to it; what it is called for people is $2, further flags of go build follow. At most
 # one build runs at a time, the file appears complete or not at all, and a line every few seconds
-# says that it is still at it. Meant to be called once in a script: it sets the exit trap.
+# says that it is still at it. Meant to be called once in a script: it sets the exit trap, which removes
+# what BUILD_FILES names, too, where the caller has made files for the build.
 build_once() {
 	local target="$1" what="$2" module="$3" package="$4"
 	shift 4
@@ -125,7 +126,7 @@ build_cleanup() {
 		kill "$BUILD_PID" 2>/dev/null || true
 		wait "$BUILD_PID" 2>/dev/null || true
 	fi
-	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK"
+	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK" ${BUILD_FILES:+"$BUILD_FILES"}
 }
 
 # install_debian installs Debian's packages $2 and further, where that needs nobody's password; what
