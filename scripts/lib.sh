@@ -135,7 +135,7 @@ install_debian() {
 	local what="$1"
 	shift
 	command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
-	say "installing $what (apt-get install $1)"
+	say "installing $what (apt-get install $*)"
 	quietly as_root apt-get -q update && quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy \
 		-o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
 }
