@@ -287,6 +287,7 @@ func TestFaultsOfOtherEndpoints(t *testing.T) {
 
 func TestFaultsOfOneUserAndGrantType(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
+	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 502, GrantType: "password"})
 	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 503, User: "bob", GrantType: "refresh_token"})
 	alice, bob := login(t, srv, "alice"), login(t, srv, "bob")
 	mustRefresh(t, srv, alice)
@@ -328,6 +329,7 @@ func TestBadFaultsAreRefused(t *testing.T) {
 		"action":                {Action: "explode"},
 		"count":                 {Count: -1},
 		"delay":                 {Delay: -1},
+		"jitter":                {Delay: 1, Jitter: 2},
 		"bytes":                 {Action: sandbox.ActionTruncate, Bytes: -1},
 		"status without one":    {Action: sandbox.ActionStatus},
 		"status out of range":   {Action: sandbox.ActionStatus, Status: 99},
