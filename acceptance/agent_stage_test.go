@@ -94,7 +94,7 @@ func (h *host) setUp(appRole, policy string) {
 		"policy.hcl", policy).Replace(commandsBelow(string(readme), "## Set it up"))
 	s.shell(h.etc, commands)
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), cleanupTimeout)
 		defer cancel()
 		if err := s.node.Client().Sys().DisableAuthWithContext(ctx, appRole); err != nil {
 			s.t.Errorf("disabling %s: %v", appRole, err)

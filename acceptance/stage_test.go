@@ -13,8 +13,11 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// testTimeout bounds every test.
-const testTimeout = 5 * time.Minute
+// testTimeout bounds every test, and cleanupTimeout what ends after it: an unmount waits for exchanges that hang.
+const (
+	testTimeout    = 5 * time.Minute
+	cleanupTimeout = 2 * time.Minute
+)
 
 // allowedHosts is the plugin's default and the sandbox's host.
 const allowedHosts = "*.pageroonline.com,127.0.0.1"
@@ -111,7 +114,7 @@ func newEmptyStage(t *testing.T, cluster *harness.Cluster, mount, version string
 		return err == nil, err
 	}))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
 		active, err := cluster.Active(ctx)
 		if err == nil {

@@ -242,14 +242,14 @@ func (c *Cluster) CloseKeepingFiles() error {
 
 // stop ends all processes and looks for what they left behind.
 func (c *Cluster) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	var errs []error
 	for _, node := range c.Nodes {
 		if node.Running() {
-			errs = append(errs, node.Stop(ctx))
+			errs = append(errs, node.Stop(context.Background()))
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	leftovers, err := killLeftovers(ctx, c.PluginDir)
 	if leftovers > 0 && !c.killedVault() {
 		err = errors.Join(err, fmt.Errorf("%d plugin processes outlived their Vault", leftovers))

@@ -18,10 +18,11 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// startTimeout bounds the start of a node, and stopTimeout its end.
+// startTimeout bounds the start of a node, and stopTimeout its end: Vault first lets requests end, for 90 s at
+// most, and a busy machine adds to that. Only what has failed takes so long.
 const (
 	startTimeout = 90 * time.Second
-	stopTimeout  = 30 * time.Second
+	stopTimeout  = 2 * time.Minute
 )
 
 // Node is one Vault server.

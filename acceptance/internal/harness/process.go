@@ -168,7 +168,7 @@ func Gone(ctx context.Context, processes ...Process) error {
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
 // those that do not, and returns how many there were.
 func killLeftovers(ctx context.Context, dir string) (int, error) {
-	moment, cancel := context.WithTimeout(ctx, 3*time.Second)
+	moment, cancel := context.WithTimeout(ctx, 20*time.Second) // a busy machine's moment
 	defer cancel()
 	gone := func(ctx context.Context) (bool, error) {
 		left, err := findProcesses(ctx, dir)
