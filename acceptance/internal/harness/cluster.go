@@ -33,10 +33,6 @@ type Cluster struct {
 	unseal  string
 }
 
-// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
-// the whole cluster.
-func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
-
 // Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
 // hashed, as they are by default) and the plugins registered. The caller closes the cluster.
 func Start(ctx context.Context, options Options) (*Cluster, error) {

@@ -95,9 +95,6 @@ func (n *Node) Running() bool {
 	return p != nil && p.running()
 }
 
-// LogFile returns the path of the server's log, which has its plugins' logs, too.
-func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
-
 // Start starts the process, and returns when it answers. It may be sealed then.
 func (n *Node) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
