@@ -161,11 +161,7 @@ func newRegistrar(t *testing.T, cluster *harness.Cluster, mount string) *registr
 // registrarPolicy reads the policy from docs/operations.md, and puts the mount into it.
 func registrarPolicy(t *testing.T, mount string) string {
 	t.Helper()
-	root, err := harness.RepoRoot()
-	must(t, err)
-	text, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
-	must(t, err)
-	_, after, found := strings.Cut(string(text), "# The policy of scripts/register\n")
+	_, after, found := strings.Cut(repoFile(t, "docs/operations.md"), "# The policy of scripts/register\n")
 	policy, _, ended := strings.Cut(after, "\n\n")
 	if !found || !ended {
 		t.Fatal("docs/operations.md has no policy of scripts/register")

@@ -2,6 +2,8 @@ package acceptance
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -234,6 +236,23 @@ func (s *stage) apiAccepts(accessToken string) error {
 		return fmt.Errorf("the API answered %s", response.Status)
 	}
 	return nil
+}
+
+// expiry reads from an access token until when the API accepts it.
+func expiry(token string) (time.Time, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, fmt.Errorf("an access token has %d parts, want 3", len(parts))
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, err
+	}
+	var claims struct {
+		Expires int64 `json:"exp"`
+	}
+	err = json.Unmarshal(payload, &claims)
+	return time.Unix(claims.Expires, 0), err
 }
 
 // waitFor waits until cond is true, and ends the test if that does not happen in time.
