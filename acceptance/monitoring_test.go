@@ -70,6 +70,9 @@ func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 	s.wantRunbooks(rules)
 
 	alerts := alertName.FindAllStringSubmatch(rules, -1)
+	if len(alerts) < 10 {
+		t.Errorf("the rules have the alerts %q", alerts)
+	}
 	tests, readme := s.readExample("monitoring/rules.test.yml"), s.readExample("monitoring/README.md")
 	for _, alert := range alerts {
 		if !strings.Contains(tests, "alertname: "+alert[1]+"\n        exp_alerts:") || !strings.Contains(readme, "`"+alert[1]+"`") {
