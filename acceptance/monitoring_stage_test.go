@@ -69,9 +69,7 @@ func (s *stage) newMonitoring() *monitoring {
 // readExample returns the content of a file of examples/.
 func (s *stage) readExample(name string) string {
 	s.t.Helper()
-	content, err := os.ReadFile(s.example(name))
-	must(s.t, err)
-	return string(content)
+	return repoFile(s.t, "examples/"+name)
 }
 
 // makeHistory has things happen that the metrics tell: reads of each kind, exchanges that succeed and fail,

@@ -84,10 +84,8 @@ func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 // wantRunbooks asserts that each alert leads to a heading of the operations guide.
 func (s *stage) wantRunbooks(rules string) {
 	s.t.Helper()
-	guide, err := os.ReadFile(filepath.Join(s.example(".."), "docs", "operations.md"))
-	must(s.t, err)
 	var anchors []string
-	for line := range strings.Lines(string(guide)) {
+	for line := range strings.Lines(repoFile(s.t, "docs/operations.md")) {
 		if heading, found := strings.CutPrefix(line, "## "); found {
 			heading = strings.ToLower(strings.TrimSpace(heading))
 			anchors = append(anchors, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(heading, ""), " ", "-"))

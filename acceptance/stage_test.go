@@ -255,6 +255,17 @@ func expiry(token string) (time.Time, error) {
 	return time.Unix(claims.Expires, 0), err
 }
 
+// pluginProcess returns the process of the plugin, in a Vault where there is one.
+func (s *stage) pluginProcess() harness.Process {
+	s.t.Helper()
+	processes, err := s.node.PluginProcesses(s.ctx, pluginName)
+	must(s.t, err)
+	if len(processes) != 1 {
+		s.t.Fatalf("%d plugin processes, want 1", len(processes))
+	}
+	return processes[0]
+}
+
 // waitFor waits until cond is true, and ends the test if that does not happen in time.
 func (s *stage) waitFor(what string, cond func() bool) {
 	s.t.Helper()
