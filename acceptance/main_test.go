@@ -1,7 +1,7 @@
 // Package acceptance tests the built plugin in a real Vault process against the sandbox, through
 // the HTTP API, the vault command and a browser. Without a Vault the tests fail. Those with a browser
-// are skipped where no Chromium can be had, unless REQUIRE_BROWSER is set, and those of Prometheus' programs
-// where these cannot be had, unless REQUIRE_PROMTOOL is set.
+// are skipped where no Chromium can be had, unless REQUIRE_BROWSER is set; so are those of the examples
+// for Terraform (REQUIRE_TERRAFORM) and for Prometheus (REQUIRE_PROMTOOL) where the programs cannot be had.
 package acceptance
 
 import (
