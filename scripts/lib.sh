@@ -61,7 +61,8 @@ lock() {
 		ownerless=$((ownerless + 1)) # an owner needs a moment to write its pid
 		[ -z "$owner" ] || ownerless=0
 		if [ "$ownerless" -gt 5 ] || { [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; }; then
-			# Renaming is atomic: of two that find a stale lock, one removes it.
+			# Of two that find it stale at once, the slower may take the other's new lock away. Both build
+			# then, each into files of its own.
 			mv "$dir" "$dir.stale.$$" 2>/dev/null || true
 			rm -rf "$dir.stale.$$"
 			continue
