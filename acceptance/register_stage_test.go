@@ -254,5 +254,5 @@ func (v *registrar) deregister(version string) {
 // tune has a mount run a version from its next reload on.
 func (v *registrar) tune(mount, version string) {
 	v.t.Helper()
-	must(v.t, v.node.Client().Sys().TuneMountWithContext(v.t.Context(), mount, api.MountConfigInput{PluginVersion: version}))
+	must(v.t, v.node.Client().Sys().TuneMountAllowNilWithContext(v.t.Context(), mount, api.TuneMountConfigInput{PluginVersion: &version}))
 }
