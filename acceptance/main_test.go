@@ -64,3 +64,19 @@ func report(err error) int {
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1
 }
+
+// program returns the path of a program that not every machine has. Where there is none, the test is skipped,
+// and with it what is named, or fails where the variable says that there has to be one.
+func program(t *testing.T, find func() (string, error), required, skipped string) string {
+	t.Helper()
+	path, err := find()
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv(required) != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("SKIPPED, and %s with it: %v", skipped, err)
+	}
+	return ""
+}
