@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
-# Where the Go modules are, each with tests of its own.
+# Where the Go modules are that hold code of ours: those of scripts/ but one only pin tools.
 MODULES := . sandbox acceptance acceptance/bench acceptance/bench/plugins acceptance/operators scripts/containerlint
 
 # The version that the plugin reports to Vault: semantic, with a leading v.

@@ -86,7 +86,7 @@ wait_for() {
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		kill -0 "$pid" 2>/dev/null || fail "$what ended unexpectedly"
-		[ "$tries" -lt 150 ] || fail "$what did not come up within 30 s"
+		[ "$tries" -lt 450 ] || fail "$what did not come up within 90 s"
 		tries=$((tries + 1))
 		sleep 0.2
 	done

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -130,6 +131,11 @@ type Process struct {
 	Command     string // the program, as it was called
 }
 
+// Server returns the node's Vault process, which runs.
+func (n *Node) Server() Process {
+	return Process{PID: n.process.Load().cmd.Process.Pid, Command: n.cluster.vault}
+}
+
 // findProcesses lists the processes whose command line names a file in dir.
 func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 	out, err := exec.CommandContext(ctx, "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args=").Output()
@@ -168,7 +174,7 @@ func Gone(ctx context.Context, processes ...Process) error {
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
 // those that do not, and returns how many there were.
 func killLeftovers(ctx context.Context, dir string) (int, error) {
-	moment, cancel := context.WithTimeout(ctx, 3*time.Second)
+	moment, cancel := context.WithTimeout(ctx, 20*time.Second) // a busy machine's moment
 	defer cancel()
 	gone := func(ctx context.Context) (bool, error) {
 		left, err := findProcesses(ctx, dir)
@@ -194,3 +200,13 @@ func (p Process) Kill() error { return p.Signal(syscall.SIGKILL) }
 
 // Signal sends the process a signal.
 func (p Process) Signal(signal syscall.Signal) error { return syscall.Kill(p.PID, signal) }
+
+// ResidentMemory returns the process's resident memory, in bytes.
+func (p Process) ResidentMemory(ctx context.Context) (int64, error) {
+	out, err := exec.CommandContext(ctx, "ps", "-p", strconv.Itoa(p.PID), "-o", "rss=").Output()
+	if err != nil {
+		return 0, fmt.Errorf("ps: %w", err)
+	}
+	kib, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+	return kib << 10, err
+}
