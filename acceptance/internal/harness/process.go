@@ -132,22 +132,15 @@ type Process struct {
 
 // findProcesses lists the processes whose command line names a file in dir.
 func findProcesses(ctx context.Context, dir string) ([]Process, error) {
-	out, err := exec.CommandContext(ctx, "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args=").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ps: %w", err)
-	}
+	all, err := ListProcesses(ctx)
 	var found []Process
-	for line := range strings.Lines(string(out)) {
-		var p Process
-		if _, err := fmt.Sscan(line, &p.PID, &p.Parent); err != nil {
-			return nil, fmt.Errorf("ps said %q: %w", line, err)
-		}
-		if at := strings.Index(line, dir+string(filepath.Separator)); at >= 0 {
-			p.Command = strings.TrimSpace(line[at:])
+	for _, p := range all {
+		if at := strings.Index(p.Command, dir+string(filepath.Separator)); at >= 0 {
+			p.Command = p.Command[at:]
 			found = append(found, p)
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // Gone waits until none of the processes runs any more, whosever children they have become.
