@@ -10,7 +10,7 @@ VAULT_PID=""
 
 # play_build builds the plugin and the sandbox and finds a Vault.
 play_build() {
-	say "Building the plugin and the sandbox ..."
+	say "Building the plugin and the sandbox, which takes a minute or two the first time ..."
 	make -C "$REPO" --no-print-directory -s build sandbox >&2
 	VERSION="$(make -C "$REPO" --no-print-directory -s version)"
 	VAULT="$("$REPO/scripts/get-vault")"
@@ -166,7 +166,7 @@ play_setup() {
 	CLIENT_ID=sandbox-client CLIENT_SECRET=sandbox-secret
 	run 'vault write pagero/clients/default client_id=$CLIENT_ID client_secret=$CLIENT_SECRET \
        token_url=$SANDBOX_URL/oauth/v2/oauth-token authorize_url=$SANDBOX_URL/oauth/v2/oauth-authorize \
-       revoke_url=$SANDBOX_URL/oauth/v2/oauth-revoke ca_cert=@$CA \
+       revoke_url=$SANDBOX_URL/oauth/v2/oauth-revoke ca_cert=@"$CA" \
        redirect_uris=$VAULT_ADDR/v1/pagero/callback'
 	unset CLIENT_SECRET
 
@@ -174,10 +174,10 @@ play_setup() {
 	assign 'URL=$(vault write -field=authorization_url pagero/authorize/acme spare=true)'
 
 	step "Log in there. The sandbox plays the person with the browser. Vault gets two grants, and nobody sees a refresh token."
-	run 'pagero-sandbox visit -ca-file $CA -username alice "$URL"'
+	run 'pagero-sandbox visit -ca-file "$CA" -username alice "$URL"'
 
 	step "Or enrol an account with a refresh token from elsewhere. It works once, and from now on only Vault uses it."
-	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file $CA -username bob)'
+	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file "$CA" -username bob)'
 	run 'vault write pagero/accounts/pasted refresh_token=$REFRESH_TOKEN'
 	unset REFRESH_TOKEN URL
 }
