@@ -138,22 +138,15 @@ func (n *Node) Server() Process {
 
 // findProcesses lists the processes whose command line names a file in dir.
 func findProcesses(ctx context.Context, dir string) ([]Process, error) {
-	out, err := exec.CommandContext(ctx, "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args=").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ps: %w", err)
-	}
+	all, err := ListProcesses(ctx)
 	var found []Process
-	for line := range strings.Lines(string(out)) {
-		var p Process
-		if _, err := fmt.Sscan(line, &p.PID, &p.Parent); err != nil {
-			return nil, fmt.Errorf("ps said %q: %w", line, err)
-		}
-		if at := strings.Index(line, dir+string(filepath.Separator)); at >= 0 {
-			p.Command = strings.TrimSpace(line[at:])
+	for _, p := range all {
+		if at := strings.Index(p.Command, dir+string(filepath.Separator)); at >= 0 {
+			p.Command = p.Command[at:]
 			found = append(found, p)
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // Gone waits until none of the processes runs any more, whosever children they have become.
@@ -203,10 +196,18 @@ func (p Process) Signal(signal syscall.Signal) error { return syscall.Kill(p.PID
 
 // ResidentMemory returns the process's resident memory, in bytes.
 func (p Process) ResidentMemory(ctx context.Context) (int64, error) {
-	out, err := exec.CommandContext(ctx, "ps", "-p", strconv.Itoa(p.PID), "-o", "rss=").Output()
-	if err != nil {
-		return 0, fmt.Errorf("ps: %w", err)
+	var kib string
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err == nil {
+		_, kib, _ = strings.Cut(string(status), "VmRSS:")
+		kib, _, _ = strings.Cut(kib, "kB")
+	} else { // as in ListProcesses
+		out, err := exec.CommandContext(ctx, "ps", "-p", strconv.Itoa(p.PID), "-o", "rss=").Output()
+		if err != nil {
+			return 0, fmt.Errorf("ps: %w", err)
+		}
+		kib = string(out)
 	}
-	kib, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
-	return kib << 10, err
+	n, err := strconv.ParseInt(strings.TrimSpace(kib), 10, 64)
+	return n << 10, err
 }
