@@ -164,3 +164,53 @@ func TestEveryLineOfTheLogIsInTheOperationsGuide(t *testing.T) {
 		t.Errorf("only %d lines were found in the code", lines)
 	}
 }
+
+func TestEveryMetricIsInTheAPIReference(t *testing.T) {
+	t.Parallel()
+	name := regexp.MustCompile(`^pagero_[a-z_]+$`)
+	_, reference, _ := strings.Cut(repoFile(t, "docs/api.md"), "\n## metrics\n")
+	documented := map[string]bool{}
+	for _, phrase := range phrases(reference, 0) {
+		if metric, _, _ := strings.Cut(phrase, "{"); name.MatchString(metric) {
+			documented[metric] = true
+		}
+	}
+	found := map[string]bool{}
+	eachNode(t, func(n ast.Node, where string) {
+		text, ok := n.(*ast.BasicLit)
+		if !ok || !name.MatchString(strings.Trim(text.Value, `"`)) {
+			return
+		}
+		metric := strings.Trim(text.Value, `"`)
+		found[metric] = true
+		if !documented[metric] {
+			t.Errorf("%s: docs/api.md does not have %s", where, metric)
+		}
+	})
+	for metric := range documented {
+		if !found[metric] {
+			t.Errorf("docs/api.md has %s, the code has not", metric)
+		}
+	}
+	if len(found) < 10 {
+		t.Errorf("only %d metrics were found in the code", len(found))
+	}
+}
+
+// Each thing that the sandbox can do wrong is in its README, and is tried on the plugin.
+func TestEveryFaultOfTheSandboxIsDocumentedAndTried(t *testing.T) {
+	t.Parallel()
+	actions := regexp.MustCompile(`(?m)^\t(Action\w+)\s+FaultAction = "(\w+)"$`).FindAllStringSubmatch(repoFile(t, "sandbox/fault.go"), -1)
+	if len(actions) < 7 {
+		t.Errorf("only %d actions were found in sandbox/fault.go", len(actions))
+	}
+	readme, trials := repoFile(t, "sandbox/README.md"), repoFile(t, "acceptance/faults_test.go")
+	for _, action := range actions {
+		if !strings.Contains(readme, "`"+action[2]+"`") {
+			t.Errorf("sandbox/README.md does not have the action %s", action[2])
+		}
+		if !strings.Contains(trials, "sandbox."+action[1]) {
+			t.Errorf("acceptance/faults_test.go does not try %s", action[1])
+		}
+	}
+}
