@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 MAKEFLAGS += --no-print-directory
 
 MODULE := github.com/vault-plugin-pagero/vault-plugin-pagero
-# Where the Go modules are, each with tests of its own.
+# Where the Go modules are that hold code of ours: those of scripts/ but one only pin tools.
 MODULES := . sandbox acceptance acceptance/bench acceptance/bench/plugins acceptance/operators scripts/containerlint
 
 # The version that the plugin reports to Vault: semantic, with a leading v.
@@ -24,6 +24,7 @@ help: ## list the targets
 # With the same Go it gives the same bytes as the release: .goreleaser.yaml has the same flags.
 .PHONY: build
 build: ## build the plugin: bin/vault-plugin-pagero
+	@scripts/check-tools
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION) -X main.commit=$(COMMIT)' \
@@ -51,6 +52,7 @@ test: test-unit test-acceptance test-operators ## run all tests, ours with the r
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no Vault
+	@scripts/check-tools race
 	go test -race -timeout 30m ./...
 	cd sandbox && go test -race -timeout 5m ./...
 	cd acceptance/bench && go test -race -timeout 5m ./...
@@ -68,6 +70,7 @@ simulate-selftest: ## look whether the simulation finds deliberate defects
 
 .PHONY: test-acceptance
 test-acceptance: ## run the tests with a real Vault process and, where one can be had, a Chromium
+	@scripts/check-tools race
 	@scripts/get-vault >/dev/null
 	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2

@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,16 +84,14 @@ func (h *host) install(name, content string) error {
 func (h *host) setUp(appRole, policy string) {
 	s := h.s
 	s.t.Helper()
-	readme, err := os.ReadFile(s.example("agent/README.md"))
-	must(s.t, err)
 	commands := strings.NewReplacer(
 		"enable approle", "enable -path="+appRole+" approle",
 		"auth/approle", "auth/"+appRole,
 		"pagero-acme", "acme-"+appRole,
-		"policy.hcl", policy).Replace(commandsBelow(string(readme), "## Set it up"))
+		"policy.hcl", policy).Replace(commandsBelow(repoFile(s.t, "examples/agent/README.md"), "## Set it up"))
 	s.shell(h.etc, commands)
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), cleanupTimeout)
 		defer cancel()
 		if err := s.node.Client().Sys().DisableAuthWithContext(ctx, appRole); err != nil {
 			s.t.Errorf("disabling %s: %v", appRole, err)
@@ -161,7 +158,7 @@ func (h *host) tokenIn(name string) (string, error) {
 		if err := json.Unmarshal(content, &document); err != nil {
 			return "", fmt.Errorf("%s is %q: %w", name, text, err)
 		}
-		if expires, err := jwtExpiry(document.AccessToken); err != nil || document.ExpireTime.IsZero() || document.ExpireTime.After(expires) {
+		if expires, err := expiry(document.AccessToken); err != nil || document.ExpireTime.IsZero() || document.ExpireTime.After(expires) {
 			return "", fmt.Errorf("%s says that the token expires at %s: %w", name, document.ExpireTime, err)
 		}
 		return document.AccessToken, nil
@@ -176,23 +173,6 @@ func (h *host) tokenIn(name string) (string, error) {
 		return "", fmt.Errorf("%s is %q", name, text)
 	}
 	return token, nil
-}
-
-// jwtExpiry returns when an access token of the sandbox, a JWT, expires.
-func jwtExpiry(token string) (time.Time, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, fmt.Errorf("%q is not a JWT", token)
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}, err
-	}
-	var claims struct {
-		Expiry int64 `json:"exp"`
-	}
-	err = json.Unmarshal(payload, &claims)
-	return time.Unix(claims.Expiry, 0), err
 }
 
 // watched is what a file has held.
@@ -241,7 +221,7 @@ func (w *watched) look() error {
 	if err != nil || token == "" && len(seen) == 0 {
 		return err
 	}
-	expires, err := jwtExpiry(token)
+	expires, err := expiry(token)
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.name, err)
 	}

@@ -38,10 +38,10 @@ func (h *host) installSystemctl(script string) {
 	must(h.s.t, os.Chmod(filepath.Join(h.etc, "systemctl"), 0o700))
 }
 
-// systemctlCalls returns what systemctl was called with.
+// systemctlCalls returns what systemctl was called with, a line a call.
 func (h *host) systemctlCalls() []string {
 	content, _ := os.ReadFile(filepath.Join(h.etc, "systemctl.calls")) // not there before the first
-	return strings.Split(strings.TrimSpace(string(content)), "\n")
+	return slices.Collect(strings.Lines(string(content)))
 }
 
 // watchFiles watches files that the Agent renders.
@@ -92,7 +92,7 @@ func TestAgentsKeepLivingTokensInTheirFiles(t *testing.T) {
 	}
 	for i, h := range hosts {
 		calls := h.systemctlCalls()
-		if len(calls) < rotations || calls[0] != "try-reload-or-restart acme.service" {
+		if len(calls) < rotations || calls[0] != "try-reload-or-restart acme.service\n" {
 			t.Errorf("agent %d ran the command of acme.env %d times: %q", i, len(calls), calls)
 		}
 	}

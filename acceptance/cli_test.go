@@ -98,7 +98,11 @@ func TestPathHelpReadsWell(t *testing.T) {
 	t.Parallel()
 	s := newEnrolledStage(t)
 	d := s.openAPI("")
-	for path, item := range d.below("/" + s.mount + "/") {
+	paths := d.below("/" + s.mount + "/")
+	if len(paths) < 11 {
+		t.Fatalf("the mount has %d paths", len(paths))
+	}
+	for path, item := range paths {
 		path = strings.ReplaceAll(path, "{name}", "acme")
 		help := s.vaultOK("path-help", "MOUNT/"+path)
 		parts := []string{"## DESCRIPTION", item.Description}

@@ -3,6 +3,7 @@ package acceptance
 import (
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -75,4 +76,14 @@ func commandsBelow(document, line string) string {
 		}
 	}
 	return commands.String()
+}
+
+// repoFile reads a file of the repository.
+func repoFile(t *testing.T, path string) string {
+	t.Helper()
+	root, err := harness.RepoRoot()
+	must(t, err)
+	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(path)))
+	must(t, err)
+	return string(content)
 }

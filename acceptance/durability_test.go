@@ -68,14 +68,7 @@ func TestAKilledPluginProcessIsReplacedAndNothingIsLost(t *testing.T) {
 	t.Parallel()
 	s := newEnrolledStageInOwnVault(t)
 	s.wantKept(func(ctx context.Context) error {
-		processes, err := s.node.PluginProcesses(ctx, pluginName)
-		if err != nil {
-			return err
-		}
-		if len(processes) != 1 {
-			s.t.Fatalf("%d plugin processes, want 1", len(processes))
-		}
-		if err := processes[0].Kill(); err != nil {
+		if err := s.pluginProcess().Kill(); err != nil {
 			return err
 		}
 		// Vault notices at the next request and runs it once more in a new process.

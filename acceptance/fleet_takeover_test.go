@@ -1,9 +1,6 @@
 package acceptance
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -173,21 +170,4 @@ func (b *books) checkReaders() {
 				saw.account, saw.asked.Format(time.StampMilli), expires.Format(time.StampMilli))
 		}
 	}
-}
-
-// expiry reads from an access token until when the API accepts it.
-func expiry(token string) (time.Time, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, fmt.Errorf("an access token has %d parts, want 3", len(parts))
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}, err
-	}
-	var claims struct {
-		Expires int64 `json:"exp"`
-	}
-	err = json.Unmarshal(payload, &claims)
-	return time.Unix(claims.Expires, 0), err
 }

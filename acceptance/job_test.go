@@ -99,10 +99,10 @@ func TestMinTTLOnAReadCountsForAtMostHalfOfTheLifetime(t *testing.T) {
 func TestAReadInTheRefreshWindowReturnsANewToken(t *testing.T) {
 	t.Parallel()
 	s := newEnrolledStage(t)
-	must(t, s.sandbox.SetAccessTokenLifetime(4*time.Second)) // the window is the last 2 s
+	must(t, s.sandbox.SetAccessTokenLifetime(12*time.Second)) // the window is the last 6 s
 	first := s.read("token/acme")
-	if period := first.integer("rotation_period"); period != 2 {
-		t.Errorf("rotation_period %d, want 2", period)
+	if period := first.integer("rotation_period"); period != 6 {
+		t.Errorf("rotation_period %d, want 6", period)
 	}
 	must(t, s.sandbox.SetAccessTokenLifetime(10*time.Minute))
 	s.waitFor("the refresh window", func() bool {

@@ -131,16 +131,11 @@ func (f *fleet) exchange(m *member) {
 	}
 }
 
-// plugin returns the plugin process of the fleet's Vault, where no other mount has one.
+// plugin is pluginProcess, but Vault need not have started it yet.
 func (s *stage) plugin() harness.Process {
 	s.t.Helper()
 	s.tells("config") // Vault starts it at its first use
-	processes, err := s.node.PluginProcesses(s.ctx, pluginName)
-	must(s.t, err)
-	if len(processes) != 1 {
-		s.t.Fatalf("%d plugin processes, want 1", len(processes))
-	}
-	return processes[0]
+	return s.pluginProcess()
 }
 
 // tells reads a path until it answers: a request that meets a process that has just been killed may

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
@@ -37,17 +36,6 @@ func newLoginStageInOwnVault(t *testing.T) *stage {
 	s.ctx = ctx
 	s.write("clients/default", s.loginClient())
 	return s
-}
-
-// pluginProcess returns the process of the plugin, in a Vault where there is one.
-func (s *stage) pluginProcess() harness.Process {
-	s.t.Helper()
-	processes, err := s.node.PluginProcesses(s.ctx, pluginName)
-	must(s.t, err)
-	if len(processes) != 1 {
-		s.t.Fatalf("%d plugin processes, want 1", len(processes))
-	}
-	return processes[0]
 }
 
 // loginConfig is a sandbox whose client may come back to the callback of the stage's mount. The port

@@ -1,7 +1,7 @@
 // Package acceptance tests the built plugin in a real Vault process against the sandbox, through
 // the HTTP API, the vault command and a browser. Without a Vault the tests fail. Those with a browser
-// are skipped where no Chromium can be had, unless REQUIRE_BROWSER is set, and those of Prometheus' programs
-// where these cannot be had, unless REQUIRE_PROMTOOL is set.
+// are skipped where no Chromium can be had, unless REQUIRE_BROWSER is set; so are those of the examples
+// for Terraform (REQUIRE_TERRAFORM) and for Prometheus (REQUIRE_PROMTOOL) where the programs cannot be had.
 package acceptance
 
 import (
@@ -63,4 +63,20 @@ func runTests(m *testing.M) int {
 func report(err error) int {
 	fmt.Fprintln(os.Stderr, "error:", err)
 	return 1
+}
+
+// program returns the path of a program that not every machine has. Where there is none, the test is skipped,
+// and with it what is named, or fails where the variable says that there has to be one.
+func program(t *testing.T, find func() (string, error), required, skipped string) string {
+	t.Helper()
+	path, err := find()
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv(required) != "":
+		t.Fatal(err)
+	default:
+		t.Skipf("SKIPPED, and %s with it: %v", skipped, err)
+	}
+	return ""
 }

@@ -23,20 +23,10 @@ type monitoring struct {
 	address string // of Prometheus, where it runs
 }
 
-// prometheusProgram returns the path of one of Prometheus' programs. Where there is none, the test is skipped,
-// or fails where REQUIRE_PROMTOOL says that there has to be one.
+// prometheusProgram returns the path of one of Prometheus' programs.
 func prometheusProgram(t *testing.T, find func() (string, error)) string {
 	t.Helper()
-	path, err := find()
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("REQUIRE_PROMTOOL") != "":
-		t.Fatal(err)
-	default:
-		t.Skipf("SKIPPED, and the monitoring examples with it: %v", err)
-	}
-	return ""
+	return program(t, find, "REQUIRE_PROMTOOL", "the monitoring examples")
 }
 
 // newMonitoring installs the examples, with addresses and paths replaced, and gets the Vault token of
@@ -69,9 +59,7 @@ func (s *stage) newMonitoring() *monitoring {
 // readExample returns the content of a file of examples/.
 func (s *stage) readExample(name string) string {
 	s.t.Helper()
-	content, err := os.ReadFile(s.example(name))
-	must(s.t, err)
-	return string(content)
+	return repoFile(s.t, "examples/"+name)
 }
 
 // makeHistory has things happen that the metrics tell: reads of each kind, exchanges that succeed and fail,

@@ -70,6 +70,9 @@ func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 	s.wantRunbooks(rules)
 
 	alerts := alertName.FindAllStringSubmatch(rules, -1)
+	if len(alerts) < 10 {
+		t.Errorf("the rules have the alerts %q", alerts)
+	}
 	tests, readme := s.readExample("monitoring/rules.test.yml"), s.readExample("monitoring/README.md")
 	for _, alert := range alerts {
 		if !strings.Contains(tests, "alertname: "+alert[1]+"\n        exp_alerts:") || !strings.Contains(readme, "`"+alert[1]+"`") {
@@ -81,10 +84,8 @@ func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 // wantRunbooks asserts that each alert leads to a heading of the operations guide.
 func (s *stage) wantRunbooks(rules string) {
 	s.t.Helper()
-	guide, err := os.ReadFile(filepath.Join(s.example(".."), "docs", "operations.md"))
-	must(s.t, err)
 	var anchors []string
-	for line := range strings.Lines(string(guide)) {
+	for line := range strings.Lines(repoFile(s.t, "docs/operations.md")) {
 		if heading, found := strings.CutPrefix(line, "## "); found {
 			heading = strings.ToLower(strings.TrimSpace(heading))
 			anchors = append(anchors, strings.ReplaceAll(regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(heading, ""), " ", "-"))

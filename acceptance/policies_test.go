@@ -3,13 +3,10 @@ package acceptance
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
 // The table in examples/policies/README.md: its columns behind path and operation, and its cells.
@@ -28,16 +25,6 @@ type attempt struct {
 	prepare      func() // by root, before it is tried
 	repair       func() // by root, where it went well
 	want         int    // the status where it is allowed; 0: 200 or 204
-}
-
-// repoFile reads a file of the repository.
-func repoFile(t *testing.T, path string) string {
-	t.Helper()
-	root, err := harness.RepoRoot()
-	must(t, err)
-	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(path)))
-	must(t, err)
-	return string(content)
 }
 
 // policyTable reads the table: the roles, and for "path operation" the cells by role.

@@ -40,7 +40,9 @@ func TestRegisterMountsARelease(t *testing.T) {
 		t.Errorf("the mount is %+v, want %+v", got, want)
 	}
 	v.wantInstalled(1)
+	v.env = []string{"VAULT_FORMAT=json", "VAULT_WRAP_TTL=1m"} // as a person may have them for other commands
 	v.wantNothingChanged(func() { v.register(0, install, "runs "+pluginVersion+" already") })
+	v.env = nil
 
 	// A version means one binary.
 	other := newScriptRelease(t, pluginVersion, "exit 1")
@@ -74,6 +76,9 @@ func (v *registrar) refusals(release string) {
 	root := *v
 	root.token = v.node.Client().Token()
 	root.register(1, []string{"--mount", "pagero-kv", release}, "is of the type kv")
+	lost := *v
+	lost.env = []string{"VAULT_ADDR="}
+	lost.register(1, []string{release}, "does not answer at https://127.0.0.1:8200")
 
 	tampered := newRelease(v.t, builtPlugin.Path)
 	file, err := os.OpenFile(filepath.Join(tampered, pluginName), os.O_APPEND|os.O_WRONLY, 0)
@@ -210,90 +215,6 @@ func (v *registrar) wantDryRun(mount string, arguments []string) {
 	if after := v.mounted(mount); after != before || v.registered(nextVersion) != "" {
 		v.t.Errorf("the mount was %+v and is %+v", before, after)
 	}
-}
-
-// TestRegisterGoesBack upgrades to releases with the right sum that do not work.
-func TestRegisterGoesBack(t *testing.T) {
-	t.Parallel()
-	cluster := newVault(t, 1)
-	once := func() string { // Vault starts it once to register it, and then for the mount
-		return "if mkdir " + filepath.Join(t.TempDir(), "registered") + " 2>/dev/null; then exec " + nextPlugin(t).Path + ` "$@"; fi` + "\n"
-	}
-	for _, c := range []struct {
-		name, script string
-		code         int
-		says         []string
-	}{
-		{"it does not start", "exit 1", 3, []string{"The reload reported an error", "is back on " + pluginVersion}},
-		{"it says to be another version", "exec " + builtPlugin.Path + ` "$@"`, 1, []string{"was not registered"}},
-		{"it starts only to be registered", once() + "exit 1", 3, []string{"should run " + nextVersion, "is back on " + pluginVersion}},
-		{"it runs another version", once() + "exec " + builtPlugin.Path + ` "$@"`, 3, []string{"should run " + nextVersion, "is back on " + pluginVersion}},
-	} {
-		ok := t.Run(c.name, func(t *testing.T) {
-			s := newStageIn(t, cluster, sandbox.Config{Faults: true})
-			s.enrol()
-			v := newRegistrar(t, cluster, s.mount)
-			before := v.mounted(s.mount)
-			s.wantKept(func(context.Context) error {
-				release := newScriptRelease(t, nextVersion, c.script)
-				v.register(c.code, []string{"--mount", s.mount, "--plugin-dir", v.dir, release}, c.says...)
-				return os.Remove(filepath.Join(v.dir, pluginName+"_"+nextVersion)) // for the next case
-			})
-			if after := v.mounted(s.mount); after != before {
-				t.Errorf("the mount was %+v and is %+v", before, after)
-			}
-			if sum := v.registered(nextVersion); sum != "" {
-				t.Errorf("%s is still registered, with the sum %s", nextVersion, sum)
-			}
-		})
-		if !ok {
-			break // the Vault is not as it was
-		}
-	}
-}
-
-// TestRegisterDoesNotReloadWhatIsUnsaved has the plugin say that refresh tokens are in memory only. A
-// storage that refuses writes for so long ends the plugin, so that a vault command in front of the real
-// one says it in its place.
-func TestRegisterDoesNotReloadWhatIsUnsaved(t *testing.T) {
-	t.Parallel()
-	s := newStageIn(t, newVault(t, 1), sandbox.Config{Faults: true})
-	s.enrol()
-	v := newRegistrar(t, s.cluster, s.mount)
-	before := v.mounted(s.mount)
-	arguments := []string{"--mount", s.mount, "--plugin-dir", v.dir, newRelease(t, nextPlugin(t).Path)}
-	v.before = []string{t.TempDir()}
-	v.say("echo 2")
-	v.wantNothingChanged(func() {
-		v.register(1, append([]string{"--wait", "1"}, arguments...), "2 refresh tokens are in memory only", "Nothing is changed")
-	})
-	v.say("echo 'no such thing' >&2; exit 2")
-	v.wantNothingChanged(func() { v.register(1, arguments, "is not known") })
-
-	// Until they are saved, it waits.
-	once := filepath.Join(v.before[0], "once")
-	v.say("if mkdir " + once + " 2>/dev/null; then echo 1; else echo 0; fi")
-	v.register(0, arguments, "1 refresh tokens are not saved yet; waiting", "Done")
-	if after := v.mounted(s.mount); after == before || after.Running != nextVersion {
-		t.Errorf("the mount is %+v", after)
-	}
-	// It can be forced, here to go back where it came from.
-	v.say("echo 2")
-	back := []string{"--mount", s.mount, "--plugin-dir", v.dir, newRelease(t, builtPlugin.Path)}
-	v.register(1, append([]string{"--wait", "0"}, back...), "2 refresh tokens are in memory only")
-	v.register(0, append([]string{"--force", "--global"}, back...), "--force: 2 refresh tokens", "Done")
-	if after := v.mounted(s.mount); after != before {
-		t.Errorf("the mount is %+v, want %+v", after, before)
-	}
-}
-
-// say puts a vault command in front of the real one that answers the question for unsaved refresh
-// tokens with a line of shell.
-func (v *registrar) say(line string) {
-	v.t.Helper()
-	script := "#!/bin/sh\ncase \"$*\" in *-field=unsaved*) " + line + "; exit ;; esac\n" +
-		"PATH=${PATH#*:} exec vault \"$@\"\n"
-	must(v.t, os.WriteFile(filepath.Join(v.before[0], "vault"), []byte(script), 0o755))
 }
 
 // TestRegisterWantsTheActiveNode asks a standby, and copies the binary for it.

@@ -2,6 +2,8 @@ package acceptance
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -13,8 +15,11 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// testTimeout bounds every test.
-const testTimeout = 5 * time.Minute
+// testTimeout bounds every test, and cleanupTimeout what ends after it: an unmount waits for exchanges that hang.
+const (
+	testTimeout    = 5 * time.Minute
+	cleanupTimeout = 2 * time.Minute
+)
 
 // allowedHosts is the plugin's default and the sandbox's host.
 const allowedHosts = "*.pageroonline.com,127.0.0.1"
@@ -111,7 +116,7 @@ func newEmptyStage(t *testing.T, cluster *harness.Cluster, mount, version string
 		return err == nil, err
 	}))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 		defer cancel()
 		active, err := cluster.Active(ctx)
 		if err == nil {
@@ -231,6 +236,34 @@ func (s *stage) apiAccepts(accessToken string) error {
 		return fmt.Errorf("the API answered %s", response.Status)
 	}
 	return nil
+}
+
+// expiry reads from an access token until when the API accepts it.
+func expiry(token string) (time.Time, error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, fmt.Errorf("an access token has %d parts, want 3", len(parts))
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, err
+	}
+	var claims struct {
+		Expires int64 `json:"exp"`
+	}
+	err = json.Unmarshal(payload, &claims)
+	return time.Unix(claims.Expires, 0), err
+}
+
+// pluginProcess returns the process of the plugin, in a Vault where there is one.
+func (s *stage) pluginProcess() harness.Process {
+	s.t.Helper()
+	processes, err := s.node.PluginProcesses(s.ctx, pluginName)
+	must(s.t, err)
+	if len(processes) != 1 {
+		s.t.Fatalf("%d plugin processes, want 1", len(processes))
+	}
+	return processes[0]
 }
 
 // waitFor waits until cond is true, and ends the test if that does not happen in time.

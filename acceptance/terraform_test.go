@@ -20,6 +20,7 @@ import (
 // terraform runs the example in examples/terraform with a real Terraform and its provider for Vault.
 type terraform struct {
 	*stage
+	binary    string
 	dir       string            // a copy of the example, with its state
 	config    string            // the CLI's configuration, with the provider's place
 	variables map[string]string // of the example, as Terraform reads them from the environment
@@ -29,17 +30,11 @@ type terraform struct {
 // Vault of its own.
 func newTerraform(t *testing.T) *terraform {
 	t.Helper()
-	_, err := harness.TerraformBinary()
-	provider, providerErr := harness.TerraformProvider()
-	if err != nil || providerErr != nil {
-		if os.Getenv("REQUIRE_TERRAFORM") != "" {
-			t.Fatalf("no Terraform: %v, %v", err, providerErr)
-		}
-		t.Skipf("SKIPPED, because there is no Terraform: %v, %v", err, providerErr)
-	}
+	binary := program(t, harness.TerraformBinary, "REQUIRE_TERRAFORM", "the example for Terraform")
+	provider := program(t, harness.TerraformProvider, "REQUIRE_TERRAFORM", "the example for Terraform")
 	s := newStageIn(t, newVault(t, 1), sandbox.Config{Faults: true})
 	s.mount = "pagero"
-	tf := &terraform{stage: s, dir: t.TempDir()}
+	tf := &terraform{stage: s, binary: binary, dir: t.TempDir()}
 	root, err := harness.RepoRoot()
 	must(t, err)
 	must(t, os.CopyFS(tf.dir, os.DirFS(filepath.Join(root, "examples", "terraform"))))
@@ -64,9 +59,7 @@ func newTerraform(t *testing.T) *terraform {
 // run runs terraform in a folder of the example and returns what it printed and its exit code.
 func (tf *terraform) run(folder string, args ...string) (string, int) {
 	tf.t.Helper()
-	binary, err := harness.TerraformBinary()
-	must(tf.t, err)
-	cmd := exec.CommandContext(tf.ctx, binary, args...)
+	cmd := exec.CommandContext(tf.ctx, tf.binary, args...)
 	cmd.Dir = filepath.Join(tf.dir, folder)
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + tf.dir, "TMPDIR=" + tf.dir, "TF_CLI_CONFIG_FILE=" + tf.config,

@@ -85,10 +85,3 @@ func (s *Server) endGrant(g *grant) {
 	defer g.exchange.Unlock()
 	s.grants.revoke(g)
 }
-
-func (s *storage) hasUser(username string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, ok := s.users[username]
-	return ok
-}

@@ -137,7 +137,19 @@ func (h *FaultHandle) Hits() int {
 // when it arrives, or, with FaultAfter, when it was processed; the delay and the
 // action follow.
 func (h *FaultHandle) Wait(ctx context.Context, n int) error {
-	return h.table.await(ctx, func() bool { return h.hits >= n })
+	for {
+		h.table.mu.Lock()
+		hits, changed := h.hits, h.table.changed
+		h.table.mu.Unlock()
+		if hits >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for a faulted request: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // Clear ends the fault and lets the requests that it holds go on.
@@ -153,8 +165,6 @@ type faultTable struct {
 	mu      sync.Mutex
 	lastID  int
 	set     []*FaultHandle
-	hits    int           // of all faults
-	waited  int           // hits that WaitFault has reported
 	changed chan struct{} // closed and replaced at every hit
 }
 
@@ -209,23 +219,6 @@ func (t *faultTable) clearAll() {
 	}
 }
 
-// await waits until done, which is called under mu, returns true.
-func (t *faultTable) await(ctx context.Context, done func() bool) error {
-	for {
-		t.mu.Lock()
-		ok, changed := done(), t.changed
-		t.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for a faulted request: %w", context.Cause(ctx))
-		}
-	}
-}
-
 // SetFault orders a fault. Of several that apply to a request, the one that was
 // set first and is not used up strikes. The error is ErrFaultsOff, or says what
 // is wrong with the fault.
@@ -238,15 +231,3 @@ func (s *Server) SetFault(f Fault) (*FaultHandle, error) {
 
 // ClearFaults ends all faults and lets the requests that they hold go on.
 func (s *Server) ClearFaults() { s.faults.clearAll() }
-
-// WaitFault waits until a fault, whichever, strikes a request. Every struck
-// request ends one wait, also one that was struck before the call.
-func (s *Server) WaitFault(ctx context.Context) error {
-	return s.faults.await(ctx, func() bool {
-		if s.faults.waited == s.faults.hits {
-			return false
-		}
-		s.faults.waited++
-		return true
-	})
-}

@@ -43,7 +43,6 @@ func (h *FaultHandle) strike(closing <-chan struct{}) {
 	t := h.table
 	t.mu.Lock()
 	h.hits++
-	t.hits++
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.mu.Unlock()

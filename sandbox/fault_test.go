@@ -155,10 +155,10 @@ func TestHangLastsUntilTheClientGoesAway(t *testing.T) {
 		t.Run(string(when), func(t *testing.T) {
 			srv := start(t, sandbox.Config{Faults: true, Replay: sandbox.ReplayRefuse})
 			token := login(t, srv, "alice")
-			setFault(t, srv, sandbox.Fault{Action: sandbox.ActionHang, When: when, Count: 1})
+			handle := setFault(t, srv, sandbox.Fault{Action: sandbox.ActionHang, When: when, Count: 1})
 			ctx, cancel := context.WithCancel(testContext(t))
 			got := send(ctx, t, srv, token)
-			if err := srv.WaitFault(testContext(t)); err != nil {
+			if err := handle.Wait(testContext(t), 1); err != nil {
 				t.Fatal(err)
 			}
 			cancel()
@@ -172,9 +172,9 @@ func TestHangLastsUntilTheClientGoesAway(t *testing.T) {
 
 func TestHangEndsWithTheServer(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
-	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionHang})
+	handle := setFault(t, srv, sandbox.Fault{Action: sandbox.ActionHang})
 	got := send(testContext(t), t, srv, login(t, srv, "alice"))
-	if err := srv.WaitFault(testContext(t)); err != nil {
+	if err := handle.Wait(testContext(t), 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := srv.Close(); err != nil {
@@ -287,6 +287,7 @@ func TestFaultsOfOtherEndpoints(t *testing.T) {
 
 func TestFaultsOfOneUserAndGrantType(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
+	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 502, GrantType: "password"})
 	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 503, User: "bob", GrantType: "refresh_token"})
 	alice, bob := login(t, srv, "alice"), login(t, srv, "bob")
 	mustRefresh(t, srv, alice)
@@ -300,22 +301,20 @@ func TestFaultsOfOneUserAndGrantType(t *testing.T) {
 func TestFaultsAreUsedUpInTheirOrder(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
 	token := login(t, srv, "alice")
-	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 500, Count: 2})
+	first := setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 500, Count: 2})
 	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionStatus, Status: 502, Count: 1})
 	for i, want := range []int{500, 500, 502, 200} {
 		if got := refresh(t, srv, token); got.status != want {
 			t.Errorf("request %d: HTTP %d, want %d", i, got.status, want)
 		}
 	}
-	for range 3 {
-		if err := srv.WaitFault(testContext(t)); err != nil {
-			t.Error(err)
-		}
+	if err := first.Wait(testContext(t), 2); err != nil {
+		t.Error(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := srv.WaitFault(ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("a fourth wait: error %v, want that of the context", err)
+	if err := first.Wait(ended, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("a third hit: error %v, want that of the context", err)
 	}
 	if n := srv.Stats().Exchanges["not_processed"]; n != 3 {
 		t.Errorf("%d exchanges not processed, want 3", n)
@@ -330,6 +329,7 @@ func TestBadFaultsAreRefused(t *testing.T) {
 		"action":                {Action: "explode"},
 		"count":                 {Count: -1},
 		"delay":                 {Delay: -1},
+		"jitter":                {Delay: 1, Jitter: 2},
 		"bytes":                 {Action: sandbox.ActionTruncate, Bytes: -1},
 		"status without one":    {Action: sandbox.ActionStatus},
 		"status out of range":   {Action: sandbox.ActionStatus, Status: 99},

@@ -92,6 +92,14 @@ func (s *storage) Authenticate(_ context.Context, name, password string) (string
 	return name, nil
 }
 
+// hasUser says whether there is a user of that name.
+func (s *storage) hasUser(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.users[name]
+	return ok
+}
+
 // CreateRefreshTokenSession puts the refresh token that tokenMaker left in the
 // session into service, and begins the grant if this is its first.
 func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fosite.Requester) error {

@@ -61,7 +61,8 @@ lock() {
 		ownerless=$((ownerless + 1)) # an owner needs a moment to write its pid
 		[ -z "$owner" ] || ownerless=0
 		if [ "$ownerless" -gt 5 ] || { [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; }; then
-			# Renaming is atomic: of two that find a stale lock, one removes it.
+			# Of two that find it stale at once, the slower may take the other's new lock away. Both build
+			# then, each into files of its own.
 			mv "$dir" "$dir.stale.$$" 2>/dev/null || true
 			rm -rf "$dir.stale.$$"
 			continue
@@ -76,7 +77,8 @@ lock() {
 # build_once makes sure that the file $1 exists: if not, it builds package $4 of the module in
 # directory $3 to it; what it is called for people is $2, further flags of go build follow. At most
 # one build runs at a time, the file appears complete or not at all, and a line every few seconds
-# says that it is still at it. Meant to be called once in a script: it sets the exit trap.
+# says that it is still at it. Meant to be called once in a script: it sets the exit trap, which removes
+# what BUILD_FILES names, too, where the caller has made files for the build.
 build_once() {
 	local target="$1" what="$2" module="$3" package="$4"
 	shift 4
@@ -125,7 +127,7 @@ build_cleanup() {
 		kill "$BUILD_PID" 2>/dev/null || true
 		wait "$BUILD_PID" 2>/dev/null || true
 	fi
-	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK"
+	rm -rf "$BUILD_TMP" "$BUILD_LOG" "$BUILD_LOCK" ${BUILD_FILES:+"$BUILD_FILES"}
 }
 
 # install_debian installs Debian's packages $2 and further, where that needs nobody's password; what
@@ -134,7 +136,7 @@ install_debian() {
 	local what="$1"
 	shift
 	command -v apt-get >/dev/null && as_root true 2>/dev/null || return 1
-	say "installing $what (apt-get install $1)"
+	say "installing $what (apt-get install $*)"
 	quietly as_root apt-get -q update && quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy \
 		-o DPkg::Lock::Timeout=300 --no-install-recommends install "$@"
 }

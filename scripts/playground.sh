@@ -10,13 +10,15 @@ VAULT_PID=""
 
 # play_build builds the plugin and the sandbox and finds a Vault.
 play_build() {
-	say "Building the plugin and the sandbox ..."
+	say "Building the plugin and the sandbox, which takes a minute or two the first time ..."
 	make -C "$REPO" --no-print-directory -s build sandbox >&2
 	VERSION="$(make -C "$REPO" --no-print-directory -s version)"
 	VAULT="$("$REPO/scripts/get-vault")"
 	SANDBOX="$REPO/bin/pagero-sandbox"
 	mkdir -p "$PLAY/plugins"
 	cp "$REPO/bin/vault-plugin-pagero" "$PLAY/plugins/"
+	"$PLAY/plugins/vault-plugin-pagero" --version >/dev/null ||
+		fail "programs may not run in $PLAY (noexec?): set TMPDIR to a directory where they may"
 }
 
 # The commands as a user would type them.
@@ -84,9 +86,9 @@ free_port() {
 wait_for() {
 	local what="$1" pid="$2" tries=0
 	shift 2
-	until "$@" >/dev/null 2>&1; do
+	until ("$@") >/dev/null 2>&1; do # not in this shell: an interruption would have no stderr
 		kill -0 "$pid" 2>/dev/null || fail "$what ended unexpectedly"
-		[ "$tries" -lt 150 ] || fail "$what did not come up within 30 s"
+		[ "$tries" -lt 450 ] || fail "$what did not come up within 90 s"
 		tries=$((tries + 1))
 		sleep 0.2
 	done
@@ -121,6 +123,15 @@ play_logs() {
 		say "The last lines of $(basename "$log"):"
 		tail -n 25 "$log" >&2
 	done
+}
+
+# play_failed says how $1 ended, which was with the status $2, and shows the logs where that was a failure.
+play_failed() {
+	case "$2" in
+	0) return ;;
+	130 | 143) say "Interrupted. Nothing is left running." ;;
+	*) play_logs && say "" && say "$1 failed." ;;
+	esac
 }
 
 # step says in plain words what comes next.
@@ -166,7 +177,7 @@ play_setup() {
 	CLIENT_ID=sandbox-client CLIENT_SECRET=sandbox-secret
 	run 'vault write pagero/clients/default client_id=$CLIENT_ID client_secret=$CLIENT_SECRET \
        token_url=$SANDBOX_URL/oauth/v2/oauth-token authorize_url=$SANDBOX_URL/oauth/v2/oauth-authorize \
-       revoke_url=$SANDBOX_URL/oauth/v2/oauth-revoke ca_cert=@$CA \
+       revoke_url=$SANDBOX_URL/oauth/v2/oauth-revoke ca_cert=@"$CA" \
        redirect_uris=$VAULT_ADDR/v1/pagero/callback'
 	unset CLIENT_SECRET
 
@@ -174,10 +185,10 @@ play_setup() {
 	assign 'URL=$(vault write -field=authorization_url pagero/authorize/acme spare=true)'
 
 	step "Log in there. The sandbox plays the person with the browser. Vault gets two grants, and nobody sees a refresh token."
-	run 'pagero-sandbox visit -ca-file $CA -username alice "$URL"'
+	run 'pagero-sandbox visit -ca-file "$CA" -username alice "$URL"'
 
 	step "Or enrol an account with a refresh token from elsewhere. It works once, and from now on only Vault uses it."
-	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file $CA -username bob)'
+	assign 'REFRESH_TOKEN=$(pagero-sandbox login -url $SANDBOX_URL -ca-file "$CA" -username bob)'
 	run 'vault write pagero/accounts/pasted refresh_token=$REFRESH_TOKEN'
 	unset REFRESH_TOKEN URL
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -89,7 +90,7 @@ func (s *stage) profile(ctx context.Context, job load.Job, to *report.Cost) erro
 		return err
 	}
 	plugin := s.probe(profiledPlugin)
-	job.Requests, job.Duration = 0, (profileSeconds+1)*1e9
+	job.Requests, job.Duration = 0, (profileSeconds+1)*time.Second
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		_, err := s.load.Run(groupCtx, job)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -136,7 +135,7 @@ func simulatedHour(ctx context.Context, to *report.Fresh) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-run", "^TestTenThousandAccountsAreKeptFresh$", "./backend/internal/account")
-	cmd.Dir = filepath.Join(root)
+	cmd.Dir = root
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

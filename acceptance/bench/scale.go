@@ -13,7 +13,7 @@ import (
 // scale measures a mount with many accounts on raft storage.
 func scale(ctx context.Context, p plan, only string, write bool) (err error) {
 	began := time.Now()
-	s, err := raise(ctx, tokenLifetime)
+	s, err := raise(ctx)
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err != nil {
 		return err

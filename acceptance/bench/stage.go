@@ -109,7 +109,7 @@ func sameParts(a, b harness.Plugin) error {
 
 // raise starts everything. There is no audit device and little log: both would cost everything that is
 // compared the same. The caller closes the stage, also after an error.
-func raise(ctx context.Context, lifetime time.Duration) (s *stage, err error) {
+func raise(ctx context.Context) (s *stage, err error) {
 	s = &stage{}
 	if s.dir, err = os.MkdirTemp("", "pagero-bench-"); err != nil {
 		return s, err
@@ -129,7 +129,7 @@ func raise(ctx context.Context, lifetime time.Duration) (s *stage, err error) {
 	for _, name := range []string{promptUser, slowUser, variedUser, hungUser, briefUser} {
 		users = append(users, sandbox.User{Username: name, Password: "none"})
 	}
-	s.server, err = sandbox.Start(sandbox.Config{AccessTokenLifetime: lifetime, Users: users, Faults: true})
+	s.server, err = sandbox.Start(sandbox.Config{AccessTokenLifetime: tokenLifetime, Users: users, Faults: true})
 	if err != nil {
 		return s, err
 	}

@@ -52,7 +52,7 @@ func TestTheVaultSecretsOperatorsResourcesFitTogether(t *testing.T) {
 	if interval.Spec.AllowStaticCreds || interval.Spec.RefreshAfter == "" || len(interval.Spec.RolloutRestartTargets) != 0 {
 		t.Errorf("%s: %+v", interval.Name, interval.Spec)
 	}
-	if !static.Spec.AllowStaticCreds || static.Spec.RefreshAfter != "" {
+	if !static.Spec.AllowStaticCreds || static.Spec.RefreshAfter != "" || len(static.Spec.RolloutRestartTargets) == 0 {
 		t.Errorf("%s: %+v", static.Name, static.Spec)
 	}
 	deployment := example[*appsv1.Deployment](t, "agent-injector.yaml", "acme-invoices")

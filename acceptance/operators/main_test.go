@@ -71,7 +71,14 @@ func runTests(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, cluster.Close()) }()
+	defer func() {
+		end := cluster.Close
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "Vault's log and data are kept in %s\n%s", cluster.Dir, cluster.LogTail(30))
+			end = cluster.CloseKeepingFiles
+		}
+		err = errors.Join(err, end())
+	}()
 	node = cluster.Nodes[0]
 	if server, err = sandbox.Start(sandbox.Config{Faults: true}); err != nil {
 		return 1, err

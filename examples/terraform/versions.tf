@@ -1,5 +1,5 @@
 terraform {
-  # Nothing here needs more. ephemeral/ does.
+  # Nothing here needs more. read-ephemeral/ does.
   required_version = ">= 1.5"
 
   required_providers {

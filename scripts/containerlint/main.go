@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -82,8 +83,8 @@ func loadCompose(ctx context.Context, path string) ([]string, error) {
 			continue
 		}
 		dockerfile := service.Build.Dockerfile
-		if !strings.HasPrefix(dockerfile, "/") {
-			dockerfile = service.Build.Context + "/" + dockerfile
+		if !filepath.IsAbs(dockerfile) {
+			dockerfile = filepath.Join(service.Build.Context, dockerfile)
 		}
 		if _, err := os.Stat(dockerfile); err != nil {
 			findings = append(findings, fmt.Sprintf("service %s: %s", name, err))

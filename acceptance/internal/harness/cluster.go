@@ -33,10 +33,6 @@ type Cluster struct {
 	unseal  string
 }
 
-// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
-// the whole cluster.
-func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
-
 // Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
 // hashed, as they are by default) and the plugins registered. The caller closes the cluster.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
@@ -242,14 +238,14 @@ func (c *Cluster) CloseKeepingFiles() error {
 
 // stop ends all processes and looks for what they left behind.
 func (c *Cluster) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	var errs []error
 	for _, node := range c.Nodes {
 		if node.Running() {
-			errs = append(errs, node.Stop(ctx))
+			errs = append(errs, node.Stop(context.Background()))
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	leftovers, err := killLeftovers(ctx, c.PluginDir)
 	if leftovers > 0 && !c.killedVault() {
 		err = errors.Join(err, fmt.Errorf("%d plugin processes outlived their Vault", leftovers))

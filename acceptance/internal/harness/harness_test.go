@@ -2,9 +2,9 @@ package harness_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -95,15 +95,15 @@ func TestAnActiveNodeThatIsGoneIsReplacedByAnother(t *testing.T) {
 	must(t, err)
 }
 
-// processesOf returns the lines of ps that name the cluster's directory.
+// processesOf returns the command lines of the processes that name the cluster's directory.
 func processesOf(t *testing.T, cluster *harness.Cluster) string {
 	t.Helper()
-	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "ps", "-A", "-o", "pid=", "-o", "args=").Output()
+	all, err := harness.ListProcesses(context.WithoutCancel(t.Context()))
 	must(t, err)
 	var found string
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, cluster.Dir) {
-			found += line
+	for _, p := range all {
+		if strings.Contains(p.Command, cluster.Dir) {
+			found += fmt.Sprintf("%d %s\n", p.PID, p.Command)
 		}
 	}
 	return found

@@ -4,8 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
+
+// LogFile returns the path of the server's log, which has its plugins' logs, too.
+func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
+
+// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
+// the whole cluster.
+func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
 
 // LogTail returns the last lines of every node's log.
 func (c *Cluster) LogTail(lines int) string {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -130,24 +131,22 @@ type Process struct {
 	Command     string // the program, as it was called
 }
 
+// Server returns the node's Vault process, which runs.
+func (n *Node) Server() Process {
+	return Process{PID: n.process.Load().cmd.Process.Pid, Command: n.cluster.vault}
+}
+
 // findProcesses lists the processes whose command line names a file in dir.
 func findProcesses(ctx context.Context, dir string) ([]Process, error) {
-	out, err := exec.CommandContext(ctx, "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args=").Output()
-	if err != nil {
-		return nil, fmt.Errorf("ps: %w", err)
-	}
+	all, err := ListProcesses(ctx)
 	var found []Process
-	for line := range strings.Lines(string(out)) {
-		var p Process
-		if _, err := fmt.Sscan(line, &p.PID, &p.Parent); err != nil {
-			return nil, fmt.Errorf("ps said %q: %w", line, err)
-		}
-		if at := strings.Index(line, dir+string(filepath.Separator)); at >= 0 {
-			p.Command = strings.TrimSpace(line[at:])
+	for _, p := range all {
+		if at := strings.Index(p.Command, dir+string(filepath.Separator)); at >= 0 {
+			p.Command = p.Command[at:]
 			found = append(found, p)
 		}
 	}
-	return found, nil
+	return found, err
 }
 
 // Gone waits until none of the processes runs any more, whosever children they have become.
@@ -168,7 +167,7 @@ func Gone(ctx context.Context, processes ...Process) error {
 // killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
 // those that do not, and returns how many there were.
 func killLeftovers(ctx context.Context, dir string) (int, error) {
-	moment, cancel := context.WithTimeout(ctx, 3*time.Second)
+	moment, cancel := context.WithTimeout(ctx, 20*time.Second) // a busy machine's moment
 	defer cancel()
 	gone := func(ctx context.Context) (bool, error) {
 		left, err := findProcesses(ctx, dir)
@@ -194,3 +193,21 @@ func (p Process) Kill() error { return p.Signal(syscall.SIGKILL) }
 
 // Signal sends the process a signal.
 func (p Process) Signal(signal syscall.Signal) error { return syscall.Kill(p.PID, signal) }
+
+// ResidentMemory returns the process's resident memory, in bytes.
+func (p Process) ResidentMemory(ctx context.Context) (int64, error) {
+	var kib string
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+	if err == nil {
+		_, kib, _ = strings.Cut(string(status), "VmRSS:")
+		kib, _, _ = strings.Cut(kib, "kB")
+	} else { // as in ListProcesses
+		out, err := exec.CommandContext(ctx, "ps", "-p", strconv.Itoa(p.PID), "-o", "rss=").Output()
+		if err != nil {
+			return 0, fmt.Errorf("ps: %w", err)
+		}
+		kib = string(out)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(kib), 10, 64)
+	return n << 10, err
+}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -49,7 +48,6 @@ func Listen(plugin string, more map[string]http.HandlerFunc) error {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/cost", cost)
-	mux.HandleFunc("/collect", func(http.ResponseWriter, *http.Request) { debug.FreeOSMemory() })
 	for path, handler := range more {
 		mux.HandleFunc(path, handler)
 	}

@@ -91,8 +91,11 @@ func copyAccounts(w http.ResponseWriter, r *http.Request) {
 // copy does the work of copyAccounts.
 func (m *mount) copy(ctx context.Context, prefix string, from, to int) error {
 	entry, err := m.storage.Get(ctx, accountPrefix+"template")
-	if err != nil || entry == nil {
+	if err != nil {
 		return fmt.Errorf("reading the template: %w", err)
+	}
+	if entry == nil {
+		return errors.New("there is no template")
 	}
 	var stored struct {
 		Grant struct {

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/vault/api"
+
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
@@ -69,6 +71,13 @@ func newScriptRelease(t *testing.T, version, rest string) string {
 	return newRelease(t, path)
 }
 
+// startingOnce is a script for newScriptRelease. Vault starts a plugin once to register it, which works
+// here, and then for the mount.
+func startingOnce(t *testing.T, then string) string {
+	t.Helper()
+	return "if mkdir " + filepath.Join(t.TempDir(), "registered") + " 2>/dev/null; then exec " + nextPlugin(t).Path + ` "$@"; fi` + "\n" + then
+}
+
 // registration is a run of scripts/register.
 type registration struct {
 	t      *testing.T
@@ -98,8 +107,14 @@ func (v *registrar) beginRegister(arguments ...string) *registration {
 	root, err := harness.RepoRoot()
 	must(v.t, err)
 	r := &registration{t: v.t, ended: make(chan error, 1)}
-	r.cmd, err = v.node.Command(v.t.Context(), v.token, v.before, filepath.Join(root, "scripts", "register"), arguments...)
+	script := filepath.Join(root, "scripts", "register")
+	if v.into != "" {
+		arguments = append([]string{"-c", `"$0" "$@" ` + v.into + `; exit "${PIPESTATUS[0]}"`, script}, arguments...)
+		script = "bash"
+	}
+	r.cmd, err = v.node.Command(v.t.Context(), v.token, v.before, script, arguments...)
 	must(v.t, err)
+	r.cmd.Env = append(r.cmd.Env, v.env...)
 	r.cmd.Stdout, r.cmd.Stderr = r, r
 	must(v.t, r.cmd.Start())
 	go func() { r.ended <- r.cmd.Wait() }()
@@ -131,6 +146,8 @@ type registrar struct {
 	dir    string   // the plugin directory
 	token  string   // of Vault; "" is not logged in
 	before []string // directories that come first on the PATH
+	env    []string // further variables
+	into   string   // what a shell does with the output; "" is nothing
 }
 
 // newRegistrar returns one with the rights that docs/operations.md says are enough for the mount.
@@ -144,11 +161,7 @@ func newRegistrar(t *testing.T, cluster *harness.Cluster, mount string) *registr
 // registrarPolicy reads the policy from docs/operations.md, and puts the mount into it.
 func registrarPolicy(t *testing.T, mount string) string {
 	t.Helper()
-	root, err := harness.RepoRoot()
-	must(t, err)
-	text, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))
-	must(t, err)
-	_, after, found := strings.Cut(string(text), "# The policy of scripts/register\n")
+	_, after, found := strings.Cut(repoFile(t, "docs/operations.md"), "# The policy of scripts/register\n")
 	policy, _, ended := strings.Cut(after, "\n\n")
 	if !found || !ended {
 		t.Fatal("docs/operations.md has no policy of scripts/register")
@@ -169,6 +182,8 @@ func (v *registrar) wantNothingChanged(do func()) {
 	before, err := os.ReadFile(v.node.AuditLog())
 	must(v.t, err)
 	do()
+	_, err = v.node.Client().Sys().ListMountsWithContext(v.t.Context()) // to see the log grow
+	must(v.t, err)
 	after, err := os.ReadFile(v.node.AuditLog())
 	must(v.t, err)
 	requests := 0
@@ -188,6 +203,9 @@ func (v *registrar) wantNothingChanged(do func()) {
 			v.t.Errorf("there was a request to %s %s", entry.Request.Operation, entry.Request.Path)
 		}
 		requests++
+	}
+	if requests == 0 {
+		v.t.Fatal("the audit log is not written")
 	}
 	v.t.Logf("%d entries of the audit log were looked at", requests)
 }
@@ -224,4 +242,17 @@ func (v *registrar) wantInstalled(want int) {
 	if len(files) != want {
 		v.t.Errorf("the plugin directory holds %v, want %d files", files, want)
 	}
+}
+
+// deregister takes a version out of the catalog.
+func (v *registrar) deregister(version string) {
+	v.t.Helper()
+	must(v.t, v.node.Client().Sys().DeregisterPluginWithContext(v.t.Context(),
+		&api.DeregisterPluginInput{Name: pluginName, Type: api.PluginTypeSecrets, Version: version}))
+}
+
+// tune has a mount run a version from its next reload on.
+func (v *registrar) tune(mount, version string) {
+	v.t.Helper()
+	must(v.t, v.node.Client().Sys().TuneMountAllowNilWithContext(v.t.Context(), mount, api.TuneMountConfigInput{PluginVersion: &version}))
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 
 	"github.com/chromedp/cdproto/audits"
 	"github.com/chromedp/cdproto/cdp"
@@ -51,27 +50,11 @@ type document struct {
 	status int64
 }
 
-// chromium returns the path of a Chromium. Where there is none, the test is skipped, or fails where
-// REQUIRE_BROWSER says that there has to be one.
-func chromium(t *testing.T) string {
-	t.Helper()
-	path, err := harness.ChromiumBinary()
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("REQUIRE_BROWSER") != "":
-		t.Fatal(err)
-	default:
-		t.Skipf("SKIPPED, and the login in a browser with it: %v", err)
-	}
-	return ""
-}
-
 // newBrowser starts a browser, which ends with the test.
 func (s *stage) newBrowser() *browser {
 	s.t.Helper()
 	flags := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(chromium(s.t)),
+		chromedp.ExecPath(program(s.t, harness.ChromiumBinary, "REQUIRE_BROWSER", "the login in a browser")),
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.UserDataDir(s.t.TempDir()),
 		chromedp.WindowSize(phoneWidth, phoneHeight),
