@@ -7,7 +7,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -49,14 +51,20 @@ func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*lo
 	}
 }
 
-// askAsAnExchange asks Vault where the node stands, reads two entries, an account's and its client's, and
-// writes one twice, as an exchange does before and after its POST.
+// askAsAnExchange asks Vault where the node stands and reads two entries, an account's and its client's, at
+// the same time, and then writes one twice, as an exchange does before and after its POST.
 func (b *bare) askAsAnExchange(ctx context.Context, storage logical.Storage) error {
-	b.System().ReplicationState()
-	for _, key := range []string{"account", "client"} {
-		if _, err := storage.Get(ctx, key); err != nil {
-			return err
-		}
+	var (
+		questions sync.WaitGroup
+		failed    [2]error
+	)
+	questions.Go(func() { b.System().ReplicationState() })
+	for i, key := range []string{"account", "client"} {
+		questions.Go(func() { _, failed[i] = storage.Get(ctx, key) })
+	}
+	questions.Wait()
+	if err := errors.Join(failed[:]...); err != nil {
+		return err
 	}
 	entry := &logical.StorageEntry{Key: "account", Value: bytes.Repeat([]byte("x"), probe.EntrySize)}
 	for range 2 {
