@@ -140,6 +140,9 @@ func (c *client) replace(name string, old *client, newSecret bool) error {
 	case moved:
 		// The old secret belongs to another client, or to another server.
 		c.PreviousSecret = oauth.Secret{}
+	case c.Secret.Equal(old.PreviousSecret):
+		// It is back; the one between has never worked.
+		c.PreviousSecret = oauth.Secret{}
 	case newSecret && !c.Secret.Equal(old.Secret) && !old.PreviousSecret.IsSet():
 		// Where there is a previous secret already, the one that is replaced has
 		// never worked, and the previous one has.

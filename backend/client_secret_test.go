@@ -138,6 +138,18 @@ func TestPreviousClientSecretThatWaitsIsDroppedWhenAnEndpointMoves(t *testing.T)
 	})
 }
 
+func TestPreviousClientSecretThatIsWrittenAgainIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("clients/default", fields{"client_secret": newSecret}), 204)
+		m.want(m.write("clients/default", fields{"client_secret": clientSecret}), 204)
+		m.pagero.knows()
+		m.want(m.read("token/acme"), 400, "invalid_client")
+		m.wantSecrets(clientSecret)
+	})
+}
+
 func TestPreviousClientSecretIsTriedOnlyWhereTheClientIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, behave := range map[string]func(post) oauth.Result{

@@ -3,6 +3,8 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -69,7 +71,14 @@ func (e *events) drain() {
 	}
 }
 
+// send sends one event. A panic must not end the process: exchanges may be under way
+// in it.
 func (e *events) send(event account.Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.logger.Error("panic in the background work", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
 	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 	defer cancel()
 	metadata := []string{

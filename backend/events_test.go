@@ -84,6 +84,31 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 	})
 }
 
+// brokenSender has a defect that the first event meets.
+type brokenSender struct{ sent int }
+
+func (s *brokenSender) SendEvent(context.Context, logical.EventType, *logical.EventData) error {
+	if s.sent++; s.sent == 1 {
+		panic("simulated")
+	}
+	return nil
+}
+
+func TestPanicOverAnEventDoesNotEndTheProcess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		sender := &brokenSender{}
+		e := &events{sender: sender, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		synctest.Wait()
+		if sender.sent != 2 || !strings.Contains(log.String(), "panic in the background work") {
+			t.Errorf("%d events were sent, log %q", sender.sent, log.String())
+		}
+	})
+}
+
 func TestAVaultWithoutEventsIsNoTrouble(t *testing.T) {
 	t.Parallel()
 	var log logBuffer

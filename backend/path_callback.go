@@ -157,12 +157,13 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 		return nil, aboutAccount(l.Account, err)
 	}
 	if c == nil {
-		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed; create it with a write to clients/%s, or begin a new login with a write to authorize/%s",
-			l.Account, l.Client, l.Client, l.Account)}
+		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed; "+
+			"create it with a write to clients/%s, or begin a new login with a write to authorize/%s", l.Account, l.Client, l.Client, l.Account)}
 	}
 	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
 		b.Logger().Warn("a login's answer names another issuer, or none", "account", l.Account, "client", l.Client)
-		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; where the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
+		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; "+
+			"where the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
 	}
 	if text := data.Get(fieldError).(string); text != "" {
 		return nil, b.endLogin(ctx, state, l, oauth.RegisteredCode(text))
@@ -195,8 +196,8 @@ func prepareLogin(old *account.Account, l *login.Login) (*account.Account, error
 	case old == nil:
 		old = &account.Account{}
 	case l.AsSpare && old.Client != l.Client:
-		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed; begin a new login with a write of spare=true to authorize/%s",
-			l.Account, l.Account)
+		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed; "+
+			"begin a new login with a write of spare=true to authorize/%s", l.Account, l.Account)
 	}
 	a := old.WithClient(l.Client)
 	return &a, nil

@@ -103,7 +103,8 @@ func (e *unreadableError) Error() string { return e.text }
 func checkVersion(key string, version, known int) error {
 	switch {
 	case version > known:
-		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is; register the newer plugin again", key, version, known)}
+		return &unreadableError{fmt.Sprintf("the entry %s has version %d; this plugin reads up to %d; it was left as it is; "+
+			"register the newer plugin again", key, version, known)}
 	case version < 1:
 		return &unreadableError{fmt.Sprintf("the entry %s has no version; it was left as it is; restore it, or delete it and write it again", key)}
 	}

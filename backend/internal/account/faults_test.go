@@ -50,19 +50,6 @@ func TestRescueCopyServesReadersUntilItIsSaved(t *testing.T) {
 	}
 }
 
-func TestCloseSavesARescueCopy(t *testing.T) {
-	inBubble(t, func(t *testing.T, f *fixture) {
-		f.enrol("acme")
-		f.afterPost(errDisk, false)
-		f.token("acme")
-		time.AfterFunc(4*time.Second, func() { f.storage.setFault(nil) })
-		f.Close()
-		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
-			t.Errorf("stored refresh token %s, want rt-1", got)
-		}
-	})
-}
-
 func TestInvalidationKeepsARescueCopy(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")

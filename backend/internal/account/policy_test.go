@@ -22,7 +22,7 @@ func living(left time.Duration) Account {
 	return *a
 }
 
-func TestDecide(t *testing.T) {
+func TestDecisionFollowsFromTheAccountTheWishAndTheTime(t *testing.T) {
 	with := func(a Account, change func(*Account)) Account { change(&a); return a }
 	fails := func(next time.Duration, kind FailureKind) func(*Account) {
 		return func(a *Account) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestExpiresIn(t *testing.T) {
+func TestExpiresInThatMakesNoSenseIsTheDefault(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		json string

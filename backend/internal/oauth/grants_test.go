@@ -92,7 +92,7 @@ func TestRevocationIsReadFromTheStatus(t *testing.T) {
 	}
 }
 
-func TestAuthorizationURL(t *testing.T) {
+func TestAuthorizationURLHasTheParametersAndTheChallenge(t *testing.T) {
 	// The verifier and its challenge are those of RFC 7636, appendix B.
 	request := AuthorizationRequest{
 		ClientID: "our app", RedirectURI: "https://vault.example/v1/pagero/callback", State: NewSecret("state"),

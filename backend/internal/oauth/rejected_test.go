@@ -96,7 +96,7 @@ func TestTooManyRequestsRejects(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
+func TestRetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // a clock that stands still: 2000-01-01 00:00:00 UTC
 		for _, c := range []struct {
 			name   string

@@ -10,10 +10,13 @@
 //	go test ./backend/internal/account/simulation -run 'TestSimulation$' -seed 1234 -v
 //
 // The parts: world_test.go (the cluster, its processes and the clock),
-// server_test.go (the authorization server), storage_test.go (Vault's storage),
-// driver_test.go (who does what when), invariants_test.go (what must hold),
-// simulation_test.go (the tests), defects_test.go (the defects that it has to
-// find).
+// server_test.go (the authorization server), wire_test.go (the network on the way to
+// it), storage_test.go (Vault's storage), driver_test.go (who does what when),
+// invariants_test.go (what must hold), simulation_test.go (the tests),
+// defects_test.go (the defects that it has to find).
+//
+// One lock, world.mu, guards all of the simulated world; clients has a lock of its own,
+// which is taken within it or without it. No simulated time passes under either.
 //
 // Events are spread over the simulated time so that hardly any two happen at the
 // same instant, and each goroutine has random numbers of its own: so goroutines

@@ -151,14 +151,15 @@ func (w *world) log(format string, args ...any) {
 	w.history = append(w.history, fmt.Sprintf("%14.6f %s", time.Since(w.start).Seconds(), fmt.Sprintf(format, args...)))
 }
 
-// violated records that an invariant does not hold.
+// violated records that an invariant does not hold. The caller holds mu.
 func (w *world) violated(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	w.log("VIOLATION: %s", text)
 	w.violations = append(w.violations, text)
 }
 
-// die ends a process without a warning. What it alone knew is lost.
+// die ends a process without a warning. What it alone knew is lost. The caller holds
+// mu.
 func (w *world) die(p *process, why string) {
 	if p.dead {
 		return
