@@ -4,8 +4,13 @@
 // Pagero in internal/oauth.
 //
 // A request flows one way and back: fields -> account -> policy -> intent ->
-// exchange -> entry -> answer. Locks are taken in this order: an account's
-// (internal/account), then a client's.
+// exchange -> entry -> answer.
+//
+// The locks here: a client's (lockClient), held over the storage by who changes the
+// client; configWrite, held over the storage by who changes the config; events.mu and
+// tidying.mu, held for a few instructions. None is held while another of them is
+// taken. An account's lock (internal/account) may be held when a client's or events.mu
+// is taken, and is never taken within one. Reads take none of them.
 package backend
 
 import (
@@ -54,9 +59,9 @@ type backend struct {
 	tidying  tidying
 	metrics  *metrics
 
-	config      atomic.Pointer[config] // nil: ask the storage
+	config      atomic.Pointer[config] // as read last; cachedConfig says whether it counts
 	configEpoch atomic.Uint64          // counts what outdates a read of config
-	configWrite sync.Mutex             // held by who changes the config
+	configWrite sync.Mutex             // held by who changes the config, over the storage
 	clientLocks []*locksutil.LockEntry // one is held by who changes a client
 }
 
@@ -154,7 +159,7 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 func (b *backend) periodic(context.Context, *logical.Request) error {
 	b.accounts.Tend()
 	if b.writable() == nil {
-		b.tidying.start(func(ctx context.Context) {
+		b.tidying.start(b.Logger(), func(ctx context.Context) {
 			removed, err := b.logins.Tidy(ctx)
 			if err != nil && ctx.Err() == nil {
 				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)

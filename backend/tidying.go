@@ -2,8 +2,12 @@ package backend
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // tidyInterval is how often what is too old is looked for. Nothing depends on it:
@@ -21,8 +25,9 @@ type tidying struct {
 	done    chan struct{}
 }
 
-// start begins the clean-up, unless one is under way or was a short time ago.
-func (t *tidying) start(tidy func(context.Context)) {
+// start begins the clean-up, unless one is under way or was a short time ago. Its
+// panic must not end the process: exchanges may be under way in it.
+func (t *tidying) start(logger hclog.Logger, tidy func(context.Context)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running || t.stopped || now().Sub(t.last) < tidyInterval {
@@ -34,10 +39,15 @@ func (t *tidying) start(tidy func(context.Context)) {
 	go func() {
 		defer close(done)
 		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				logger.Error("panic in the background work", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			}
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.running = false
+		}()
 		tidy(ctx)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.running = false
 	}()
 }
 

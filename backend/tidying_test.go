@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,29 @@ func TestTidyingIsRareAndEndsWithTheMount(t *testing.T) {
 		m.stop()
 		if n := kicks(20); n != 0 {
 			t.Errorf("the storage was used %d times after the end", n)
+		}
+	})
+}
+
+func TestPanicOfTheTidyingDoesNotEndTheProcess(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.withLogins()
+		m.authorizeAccount(fields{"ttl": "1m"})
+		m.pass(2 * minute)
+		works := m.logins.Now
+		m.logins.Now = func() time.Time { panic("simulated") }
+		if err := m.periodic(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		m.logins.Now = works
+		if !strings.Contains(m.log.String(), "panic in the background work") {
+			t.Fatal("nothing went wrong")
+		}
+		m.tended(11 * minute)
+		if keys, err := m.storage.List(t.Context(), "login/"); err != nil || len(keys) > 0 {
+			t.Errorf("%q, %v: the tidying has not gone on", keys, err)
 		}
 	})
 }
