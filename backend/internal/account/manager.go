@@ -18,7 +18,7 @@ const closeMargin = 5 * time.Second
 // Settings are the mount's settings that matter here.
 type Settings struct {
 	MinTTL          time.Duration
-	ExchangeTimeout time.Duration // bounds one exchange
+	ExchangeTimeout time.Duration // bounds one POST; an exchange may take more than one
 	// KeepaliveInterval is how long a grant may go unused; 0: for ever.
 	KeepaliveInterval time.Duration
 	// AuthorizationLifetime is how long an authorization lasts; 0: not known.
@@ -93,7 +93,8 @@ type Options struct {
 }
 
 // Manager holds all accounts of a mount. All methods are safe for concurrent
-// use. Errors are *[Error] or a bare [ErrReadOnly].
+// use. Errors about an account are *[Error] or a bare [ErrReadOnly]; those of the
+// functions that an Update, a Login and a Delete come with are returned as they are.
 type Manager struct {
 	Options
 	store  store
@@ -111,7 +112,7 @@ type Manager struct {
 	mu          sync.Mutex // guards the order of open's end and flights.Add, and what follows
 	flights     sync.WaitGroup
 	postsEnd    time.Time     // no POST is under way after it
-	longestPost time.Duration // the exchange time-out at the last POST
+	longestPost time.Duration // the exchange_timeout at the last POST
 }
 
 // NewManager returns a Manager. Call Close when it is not needed any more.
@@ -142,11 +143,12 @@ func (m *Manager) Get(ctx context.Context, name string) (*Account, error) {
 	return m.table.fill(m.table.findOrMake(name), a, epoch), nil
 }
 
-// List returns the names of all accounts, in order.
+// List returns the names of all accounts, in order. Its error is about no account, and
+// so no *[Error].
 func (m *Manager) List(ctx context.Context) ([]string, error) {
 	names, err := m.store.list(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing accounts: %w", err)
+		return nil, fmt.Errorf("storage failed while listing the accounts: %w; see Vault's log, mend the storage and try again", err)
 	}
 	return names, nil
 }
@@ -291,11 +293,7 @@ func waitFor(landed <-chan struct{}, end time.Time) bool {
 func (m *Manager) end(began time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	end := began.Add(m.longestPost)
-	if m.postsEnd.After(end) {
-		end = m.postsEnd
-	}
-	return end.Add(closeMargin)
+	return later(began.Add(m.longestPost), m.postsEnd).Add(closeMargin)
 }
 
 // posting notes that a POST goes out, or is announced, that is over at the

@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// slot is what memory holds of one account. Slots are made for accounts that
-// exist and are kept; a deleted account's is empty and small.
+// slot is what memory holds of one account. Slots are made by reads of accounts that
+// exist, and by writes, logins and deletes of any name, for their lock; they are kept.
+// One without an account is empty and small.
 type slot struct {
 	name string
 	// note is told of every account that is shown; see table.

@@ -31,6 +31,9 @@ const (
 // are to be refreshed in the background, and keeps idle grants from getting too
 // old.
 type tender struct {
+	limiter *rate.Limiter // of how many chores begin
+	slots   chan struct{} // one for each chore under way
+
 	mu       sync.Mutex // guards what follows
 	running  bool       // the loop that does what is due
 	busy     bool       // a share of the survey is under way
@@ -39,8 +42,6 @@ type tender struct {
 	share    int        // how many it comes to a minute
 	swept    time.Time  // when the accounts that nobody reads were last taken out of memory
 	settings Settings   // at the last kick
-	limiter  *rate.Limiter
-	slots    chan struct{} // one for each chore under way
 }
 
 func newTender() tender {
