@@ -48,7 +48,7 @@ func (p *pagero) RedeemCode(ctx context.Context, client oauth.Client, code oauth
 	return p.answer(ctx, post{client: client, token: code.Code.Reveal(), code: code})
 }
 
-func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, _ string) oauth.Result {
+func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials) oauth.Result {
 	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username})
 }
 

@@ -32,7 +32,7 @@ func (s *script) RedeemCode(ctx context.Context, client oauth.Client, code oauth
 	return s.answer(ctx, client, code.Code.Reveal())
 }
 
-func (s *script) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials, _ string) oauth.Result {
+func (s *script) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials) oauth.Result {
 	return s.answer(ctx, client, c.Username+":"+c.Password.Reveal())
 }
 

@@ -15,7 +15,6 @@ import (
 type Login struct {
 	Code        *oauth.Code
 	Credentials *oauth.Credentials
-	Scope       string // with Credentials: what to ask for; "": the server's default
 
 	// AsSpare makes the grant the account's spare. AndSpare logs in once more
 	// for a spare; it goes with Credentials.
@@ -143,7 +142,7 @@ func (m *Manager) obtain(name string, a *Account, client *Client, timeout time.D
 		if l.Code != nil {
 			return m.Exchanger.RedeemCode(ctx, c, *l.Code)
 		}
-		return m.Exchanger.LogIn(ctx, c, *l.Credentials, l.Scope)
+		return m.Exchanger.LogIn(ctx, c, *l.Credentials)
 	})
 	if result.Outcome != oauth.Succeeded || !result.Tokens.RefreshToken.IsSet() {
 		err := loginFailed(name, a.Client, l, result)

@@ -49,7 +49,7 @@ type Clients interface {
 type Exchanger interface {
 	Refresh(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result
 	RedeemCode(ctx context.Context, client oauth.Client, code oauth.Code) oauth.Result
-	LogIn(ctx context.Context, client oauth.Client, credentials oauth.Credentials, scope string) oauth.Result
+	LogIn(ctx context.Context, client oauth.Client, credentials oauth.Credentials) oauth.Result
 	Revoke(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result
 }
 

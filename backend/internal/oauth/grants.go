@@ -36,15 +36,12 @@ type Credentials struct {
 }
 
 // LogIn runs the resource owner password credentials grant of RFC 6749, section
-// 4.3.2. scope is left out where it is "".
-func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Credentials, scope string) Result {
+// 4.3.2. It asks for no scope: the server gives its default.
+func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Credentials) Result {
 	var grant form
 	grant.add("grant_type", "password")
 	grant.add("username", credentials.Username)
 	grant.add("password", credentials.Password.Reveal())
-	if scope != "" {
-		grant.add("scope", scope)
-	}
 	return e.exchange(ctx, client, grant)
 }
 

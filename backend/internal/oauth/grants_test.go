@@ -30,14 +30,7 @@ func TestEachGrantSendsItsFormOnce(t *testing.T) {
 			"password", "/oauth/v2/oauth-token",
 			"grant_type=password&username=alice%40example.com&password=pass+word-canary%26",
 			func(ctx context.Context, e *Exchanger, c Client) Result {
-				return e.LogIn(ctx, c, Credentials{"alice@example.com", NewSecret(password)}, "")
-			},
-		},
-		{
-			"password with a scope", "/oauth/v2/oauth-token",
-			"grant_type=password&username=alice&password=pass+word-canary%26&scope=all+openid",
-			func(ctx context.Context, e *Exchanger, c Client) Result {
-				return e.LogIn(ctx, c, Credentials{"alice", NewSecret(password)}, "all openid")
+				return e.LogIn(ctx, c, Credentials{"alice@example.com", NewSecret(password)})
 			},
 		},
 		{

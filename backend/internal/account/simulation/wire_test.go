@@ -84,7 +84,7 @@ func (n wire) RedeemCode(ctx context.Context, client oauth.Client, code oauth.Co
 }
 
 // LogIn implements account.Exchanger; nobody keeps a password here.
-func (n wire) LogIn(context.Context, oauth.Client, oauth.Credentials, string) oauth.Result {
+func (n wire) LogIn(context.Context, oauth.Client, oauth.Credentials) oauth.Result {
 	return oauth.Result{Outcome: oauth.NotSent, Reason: "no connection"}
 }
 
