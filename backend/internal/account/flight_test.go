@@ -262,6 +262,19 @@ func TestPanicAfterTheAnswerKeepsTheNewToken(t *testing.T) {
 	})
 }
 
+func TestPanicOfWhoObservesAnAnswerDoesNotCostIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		observe := f.Observe
+		f.Observe = func(Purpose, oauth.Result) { panic("simulated") }
+		f.token("acme")
+		f.Observe = observe
+		if got := f.stored("acme").Grant.RefreshToken.Reveal(); got != "rt-1" {
+			t.Errorf("stored refresh token %s", got)
+		}
+	})
+}
+
 func TestWritersWaitForAnExchange(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrol("acme")

@@ -148,7 +148,7 @@ func (m *Manager) present(
 		c := client.Client
 		c.Secret = secret
 		r := post(ctx, c)
-		m.Observe(purpose, r)
+		m.contained(func() { m.Observe(purpose, r) }) // its panic must not cost the answer
 		return r
 	}
 	result = with(client.Secret)

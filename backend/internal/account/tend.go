@@ -66,8 +66,8 @@ func (m *Manager) Tend() {
 	}()
 }
 
-// contained does background work, whose panic must not end the process: exchanges
-// may be under way in it.
+// contained does work beside the exchanges, whose panic must not end the process, nor
+// one of those.
 func (m *Manager) contained(work func()) {
 	defer func() {
 		if p := recover(); p != nil {
