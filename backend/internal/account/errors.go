@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 
 func notFound(name string) *Error {
 	return &Error{Kind: KindNotFound, Account: name, Text: fmt.Sprintf(
-		"does not exist; enrol it with a write of refresh_token to accounts/%s", name)}
+		"does not exist; enrol it: a write to authorize/%s begins a login, or write a refresh_token to accounts/%s", name, name)}
 }
 
 func storageError(name, doing string, err error) *Error {
