@@ -21,9 +21,11 @@ FUZZTIME ?= 10s
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# With the same Go it gives the same bytes as the release: .goreleaser.yaml has the same flags.
+# With the same Go it gives the same bytes as the release: .goreleaser.yaml has the same flags. It works
+# without scripts/ as well: the images are built so.
 .PHONY: build
 build: ## build the plugin: bin/vault-plugin-pagero
+	@[ ! -x scripts/check-tools ] || scripts/check-tools
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
 	  -ldflags '-s -w -X $(MODULE)/backend.Version=$(VERSION) -X main.commit=$(COMMIT)' \
@@ -51,6 +53,7 @@ test: test-unit test-acceptance test-operators ## run all tests, ours with the r
 
 .PHONY: test-unit
 test-unit: ## run the tests that need no Vault
+	@scripts/check-tools race
 	go test -race -timeout 30m ./...
 	cd sandbox && go test -race -timeout 5m ./...
 	cd acceptance/bench && go test -race -timeout 5m ./...
@@ -68,6 +71,7 @@ simulate-selftest: ## look whether the simulation finds deliberate defects
 
 .PHONY: test-acceptance
 test-acceptance: ## run the tests with a real Vault process and, where one can be had, a Chromium
+	@scripts/check-tools race
 	@scripts/get-vault >/dev/null
 	@scripts/get-chromium >/dev/null || [ -n "$${REQUIRE_BROWSER:-}" ] || \
 	  echo "WARNING: the tests with a browser are SKIPPED, because there is no Chromium" >&2
