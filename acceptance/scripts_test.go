@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -24,6 +25,14 @@ func TestTheDemoEndsWell(t *testing.T) {
 		}
 		n.wantNothingLeft()
 	})
+	t.Run("interrupted", func(t *testing.T) {
+		n := newNewcomer(t)
+		out, code := n.interrupt("Starting the sandbox and Vault", "scripts/demo")
+		if code != 130 || !strings.HasSuffix(out, "Interrupted. Nothing is left running.\n") {
+			t.Errorf("exit code %d of the demo, which said:\n%s", code, out)
+		}
+		n.wantNothingLeft()
+	})
 	t.Run("dev", devRunsUntilItIsStopped)
 }
 
@@ -40,6 +49,7 @@ func devRunsUntilItIsStopped(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "access_token") || !strings.Contains(out, "200") {
 		t.Errorf("exit code %d of\n%s\nwhich said:\n%s", code, commands, out)
 	}
+	n.wantAgentToken(commands)
 	if out, code := n.run("scripts/dev", "up"); code != 1 || !strings.Contains(out, "it is running already") {
 		t.Errorf("exit code %d of a second one, which said:\n%s", code, out)
 	}
@@ -47,6 +57,19 @@ func devRunsUntilItIsStopped(t *testing.T) {
 		t.Errorf("exit code %d of its end, which said:\n%s", code, out)
 	}
 	n.wantNothingLeft()
+}
+
+// wantAgentToken gets a token through an Agent, with the commands of the Agent's README, after those that
+// "make dev" says to paste.
+func (n *newcomer) wantAgentToken(pasted string) {
+	n.t.Helper()
+	readme := repoFile(n.t, "examples/agent/README.md")
+	commands := pasted + "\ncd examples/agent\n" + commandsBelow(readme, "## Try it") + commandsBelow(readme, "## Set it up") +
+		commandsBelow(readme, "Then the commands of *Set it up*, and:")
+	out, code := n.run("bash", "-euo", "pipefail", "-c", commands+`rm -r "$dir"`)
+	if code != 0 || !strings.Contains(out, "\nAuthorization: Bearer ey") || !strings.Contains(out, "HTTP 200") {
+		n.t.Errorf("exit code %d of\n%s\nwhich said:\n%s", code, commands, out)
+	}
 }
 
 // newcomer is somebody who tries the project out on a small Linux: a ps that is called fails.
@@ -80,16 +103,41 @@ func (n *newcomer) program(name, script string) {
 // run runs a command in the repository's root, and returns all that it says.
 func (n *newcomer) run(name string, args ...string) (output string, code int) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.t.Context()), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = n.root
-	cmd.Env = append(os.Environ(), n.env...)
+	cmd := n.command(name, args...)
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		must(n.t, err)
 	}
 	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// interrupt runs a command and presses Ctrl-C when it has said something on stderr, of which it returns all.
+func (n *newcomer) interrupt(after, name string, args ...string) (stderr string, code int) {
+	n.t.Helper()
+	cmd := n.command(name, args...)
+	pipe, err := cmd.StderrPipe()
+	must(n.t, err)
+	must(n.t, cmd.Start())
+	said := bufio.NewScanner(pipe)
+	for said.Scan() {
+		stderr += said.Text() + "\n"
+		if strings.Contains(said.Text(), after) {
+			must(n.t, cmd.Process.Signal(os.Interrupt))
+		}
+	}
+	_ = cmd.Wait() // the exit code says it
+	return stderr, cmd.ProcessState.ExitCode()
+}
+
+// command is a command in the repository's root.
+func (n *newcomer) command(name string, args ...string) *exec.Cmd {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.t.Context()), 5*time.Minute)
+	n.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = n.root
+	cmd.Env = append(os.Environ(), n.env...)
+	return cmd
 }
 
 // wantNothingLeft asserts that no process and no file is left.

@@ -84,7 +84,7 @@ free_port() {
 wait_for() {
 	local what="$1" pid="$2" tries=0
 	shift 2
-	until "$@" >/dev/null 2>&1; do
+	until ("$@") >/dev/null 2>&1; do # not in this shell: an interruption would have no stderr
 		kill -0 "$pid" 2>/dev/null || fail "$what ended unexpectedly"
 		[ "$tries" -lt 150 ] || fail "$what did not come up within 30 s"
 		tries=$((tries + 1))
@@ -121,6 +121,15 @@ play_logs() {
 		say "The last lines of $(basename "$log"):"
 		tail -n 25 "$log" >&2
 	done
+}
+
+# play_failed says how $1 ended, which was with the status $2, and shows the logs where that was a failure.
+play_failed() {
+	case "$2" in
+	0) return ;;
+	130 | 143) say "Interrupted. Nothing is left running." ;;
+	*) play_logs && say "" && say "$1 failed." ;;
+	esac
 }
 
 # step says in plain words what comes next.
