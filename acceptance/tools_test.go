@@ -5,21 +5,31 @@ import (
 	"testing"
 )
 
-// TestMissingToolsAreNamed calls make where tools are missing or too old.
+// TestMissingToolsAreNamed runs commands where what they need is missing or too old.
 func TestMissingToolsAreNamed(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, variable, target, want string }{
-		{"an old Go", "", "build", "is go1.19.8, which is too old: install Go 1."},
-		{"no C compiler", "CC=no-such-compiler", "test-unit", "there is no C compiler (no-such-compiler)"},
+	for _, c := range []struct {
+		name, version string
+		env           []string
+		command, want string
+	}{
+		{"an old Go", "go1.19.8", nil, "make build", "is go1.19.8, which is too old: install Go 1."},
+		{"no C compiler", "", []string{"CC=no-such-compiler"}, "make test-unit", "there is no C compiler (no-such-compiler)"},
+		{
+			"no such Vault", "",
+			[]string{"VAULT_BIN=", "VAULT_VERSION=1.99.0", "GOPROXY=off"},
+			"scripts/get-vault",
+			"error: Vault 1.99.0 cannot be had: github.com/hashicorp/vault@v1.99.0: module lookup disabled by GOPROXY=off",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			n := newNewcomer(t)
-			if c.variable == "" {
-				n.program("go", "echo go1.19.8")
+			if c.version != "" {
+				n.program("go", "echo "+c.version)
 			}
-			n.env = append(n.env, c.variable)
-			if out, code := n.run("make", c.target); code == 0 || !strings.Contains(out, c.want) {
+			n.env = append(n.env, c.env...)
+			if out, code := n.run("bash", "-c", c.command); code == 0 || !strings.Contains(out, c.want) {
 				t.Errorf("exit code %d, want another one than 0 and %q:\n%s", code, c.want, out)
 			}
 		})
