@@ -17,6 +17,8 @@ play_build() {
 	SANDBOX="$REPO/bin/pagero-sandbox"
 	mkdir -p "$PLAY/plugins"
 	cp "$REPO/bin/vault-plugin-pagero" "$PLAY/plugins/"
+	"$PLAY/plugins/vault-plugin-pagero" --version >/dev/null ||
+		fail "programs may not run in $PLAY (noexec?): set TMPDIR to a directory where they may"
 }
 
 # The commands as a user would type them.
