@@ -50,8 +50,11 @@ func devRunsUntilItIsStopped(t *testing.T) {
 		t.Errorf("exit code %d of\n%s\nwhich said:\n%s", code, commands, out)
 	}
 	n.wantAgentToken(commands)
-	if out, code := n.run("scripts/dev", "up"); code != 1 || !strings.Contains(out, "it is running already") {
-		t.Errorf("exit code %d of a second one, which said:\n%s", code, out)
+	out, code = n.run("scripts/dev", "up")
+	_, use, _ := strings.Cut(out, "it is running already; to use it: ")
+	use, _, _ = strings.Cut(use, ";")
+	if out, err := n.command("bash", "-ec", use+"\nvault token lookup").CombinedOutput(); code != 1 || use == "" || err != nil {
+		t.Errorf("exit code %d of a second one, and %v with %s: %s", code, err, use, out)
 	}
 	if out, code := n.run("scripts/dev", "stop"); code != 0 || !strings.Contains(out, "Stopped.") {
 		t.Errorf("exit code %d of its end, which said:\n%s", code, out)
