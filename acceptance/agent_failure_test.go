@@ -49,7 +49,10 @@ func TestAnAgentStartsOverUntilTheAccountWorks(t *testing.T) {
 	h.installSystemctl(fakeSystemctl)
 	agent := h.start("agent", "agent.hcl")
 	last := h.killAccount()
-	s.waitFor("the Agent to start over", func() bool { return strings.Contains(agent.Log(), "template server restart") })
+	s.waitFor("the Agent to start over", func() bool {
+		_, after, failed := strings.Cut(agent.Log(), "template server error")
+		return failed && strings.Contains(after, "creating new runner")
+	})
 	s.write("accounts/acme", fields{"refresh_token": s.login("alice")})
 	s.waitFor("a token of the new grant", func() bool {
 		token, err := h.tokenIn("acme.header")
