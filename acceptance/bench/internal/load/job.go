@@ -39,6 +39,7 @@ type Result struct {
 	Requests int
 	Failed   int    // no answer, or none with a status of 200 to 399
 	Failure  string // the first
+	Began    time.Time
 	Elapsed  time.Duration
 	Latency  Latency
 	Samples  []time.Duration // in the order of the answers

@@ -78,7 +78,7 @@ func (w *worker) run(job Job) (Result, error) {
 		latencies = append(latencies, hit.Latency)
 		answered = time.Now()
 	}
-	result.Requests, result.Elapsed, result.CPU = len(latencies), answered.Sub(began), ProcessorTime()-before
+	result.Requests, result.Began, result.Elapsed, result.CPU = len(latencies), began, answered.Sub(began), ProcessorTime()-before
 	if job.Samples {
 		result.Samples = append(result.Samples, latencies...)
 	}

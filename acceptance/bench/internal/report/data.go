@@ -85,6 +85,8 @@ type Expiry struct {
 	P50       Summary
 	// Floor has the p99 of as many readers of a token that lives as theirs.
 	Floor Comparison
+	// Ahead is how long it takes from the first request until the exchange's is at the endpoint.
+	Ahead Comparison
 }
 
 // Throughput is exchanges a second over many accounts.
