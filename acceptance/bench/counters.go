@@ -1,12 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // sources counts a mount's token reads by where their answers came from.
@@ -25,6 +26,42 @@ func (s sources) waited() float64 {
 
 // readsBySource reads the plugin's own counters.
 func (s *stage) readsBySource(ctx context.Context, mount string) (sources, error) {
+	families, err := s.metrics(ctx, mount)
+	if err != nil {
+		return nil, err
+	}
+	counted := sources{}
+	for _, m := range families["pagero_token_reads_total"].GetMetric() {
+		counted[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+	}
+	if len(counted) == 0 {
+		return nil, fmt.Errorf("the metrics of %s count no reads", mount)
+	}
+	return counted, nil
+}
+
+// posts are the plugin's own measurements of its POSTs to refresh a grant.
+type posts struct {
+	count   uint64
+	seconds float64 // of all together
+}
+
+// posts reads them.
+func (s *stage) posts(ctx context.Context, mount string) (posts, error) {
+	families, err := s.metrics(ctx, mount)
+	if err != nil {
+		return posts{}, err
+	}
+	for _, m := range families["pagero_exchange_duration_seconds"].GetMetric() {
+		if m.GetLabel()[0].GetValue() == "refresh" {
+			return posts{m.GetHistogram().GetSampleCount(), m.GetHistogram().GetSampleSum()}, nil
+		}
+	}
+	return posts{}, nil
+}
+
+// metrics reads the metrics of a mount.
+func (s *stage) metrics(ctx context.Context, mount string) (map[string]*dto.MetricFamily, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.node.Address+"/v1/"+mount+"/metrics", nil)
 	if err != nil {
 		return nil, err
@@ -35,25 +72,9 @@ func (s *stage) readsBySource(ctx context.Context, mount string) (sources, error
 		return nil, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, err
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the metrics of %s: %s", mount, response.Status)
 	}
-	counted := sources{}
-	for line := range bytes.Lines(body) {
-		var n float64
-		name, value, _ := strings.Cut(strings.TrimSpace(string(line)), "} ")
-		source, ok := strings.CutPrefix(name, `pagero_token_reads_total{source="`)
-		if !ok {
-			continue
-		}
-		if _, err := fmt.Sscan(value, &n); err != nil {
-			return nil, fmt.Errorf("the metrics have the line %q", line)
-		}
-		counted[strings.TrimSuffix(source, `"`)] = n
-	}
-	if len(counted) == 0 {
-		return nil, fmt.Errorf("the metrics of %s count no reads: %s: %s", mount, response.Status, body)
-	}
-	return counted, nil
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(response.Body)
 }

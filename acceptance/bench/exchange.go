@@ -18,7 +18,7 @@ import (
 const exchangesARound = 40
 
 // exchangeSeries are medians, round by round, in ms.
-type exchangeSeries struct{ read, endpoint, handling, puts, bare []float64 }
+type exchangeSeries struct{ read, endpoint, handling, post, puts, bare []float64 }
 
 // exchange measures a read that runs an exchange, beside the same exchange by a plain client, beside
 // two writes to KV version 1: the plugin writes twice, too, the intent and the outcome; and beside a plugin
@@ -55,6 +55,7 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 		Reads: exchangesARound, Read: summarise(m.read), Endpoint: summarise(m.endpoint), Handling: summarise(m.handling),
 		Beyond: compare(beyond(m.endpoint), m.puts), BeyondHandling: compare(beyond(m.handling), m.puts),
 		Bare: compare(m.bare, m.puts), BeyondBare: compare(beyond(m.endpoint), m.bare),
+		Post: compare(m.post, m.endpoint), BeyondPost: compare(beyond(m.post), m.bare),
 	}
 	return nil
 }
@@ -62,6 +63,10 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 // exchangingReads reads a token again and again; each read runs an exchange.
 func (s *stage) exchangingReads(ctx context.Context, m *exchangeSeries) error {
 	before := s.exchanges()
+	posted, err := s.posts(ctx, pageroMount)
+	if err != nil {
+		return err
+	}
 	job := s.reads("pagero/token/exchanging", 1)
 	job.Requests = exchangesARound
 	r, err := s.load.Run(ctx, job)
@@ -69,6 +74,11 @@ func (s *stage) exchangingReads(ctx context.Context, m *exchangeSeries) error {
 		return err
 	}
 	n := s.exchanges() - before
+	all, err := s.posts(ctx, pageroMount)
+	if err != nil {
+		return err
+	}
+	m.post = append(m.post, (all.seconds-posted.seconds)/float64(all.count-posted.count)*1e3)
 	m.read = append(m.read, millis(r.Latency.P50))
 	m.handling = append(m.handling, millis(s.handling(exchangesARound)))
 	return must(n == exchangesARound, "%d reads ran %d exchanges", exchangesARound, n)

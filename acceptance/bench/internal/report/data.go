@@ -73,6 +73,9 @@ type Exchange struct {
 	// Bare is a plugin that only asks Vault for what an exchange asks it for, to two puts; BeyondBare is ours
 	// to that.
 	Bare, BeyondBare Comparison
+	// Post is the exchange as the plugin measures it, on the mean, to a plain client's; BeyondPost is what the
+	// read takes beyond that, to the bare plugin.
+	Post, BeyondPost Comparison
 }
 
 // Expiry is what readers see who come at the moment of expiry: ours is the p99 of many, theirs is one

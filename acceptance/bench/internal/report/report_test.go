@@ -26,7 +26,7 @@ func measured() (*Bench, *Scale) {
 		Rounds:     5,
 		Cached:     []Cached{{Connections: 1, Ceiling: one, Targets: []Target{target("pagero"), target("bare"), target("conventional"), target("kv")}}},
 		Hang:       Hang{Connections: 16, SameP99: same, SameRate: same, OthersP99: same, OthersRate: same},
-		Exchange:   Exchange{Read: one, Endpoint: one, Handling: one, Beyond: same, BeyondHandling: same},
+		Exchange:   Exchange{Read: one, Endpoint: one, Handling: one, Beyond: same, BeyondHandling: same, Post: same, BeyondPost: same},
 		Expiry:     Expiry{Readers: 1000, Rounds: 5, Exchanges: 5, P99: same, P50: one, Floor: same, Ahead: same},
 		Throughput: []Throughput{{Connections: 8, Limit: 80, Rate: one, Ratio: one, Busy: one, Own: one, Wanted: one}},
 		Background: Background{Accounts: 1000, Limit: 50, Rate: 49, Ratio: 0.98},
