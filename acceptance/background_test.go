@@ -62,7 +62,7 @@ func TestAutoRefreshLeavesNothingForReadersToWaitFor(t *testing.T) {
 	s := newEnrolledStage(t)
 	must(t, s.sandbox.SetAccessTokenLifetime(10*time.Second))
 	s.write("accounts/acme", fields{"auto_refresh": true})
-	s.waitFor("the first exchange that nobody asked for", func() bool { return s.exchanges() > 0 })
+	s.waitFor("the first exchange that nobody asked for", func() bool { return s.read("accounts/acme").text("state") == "ready" })
 	s.accessToken("acme")
 	before := s.exchanges()
 	s.waitFor("three more, with readers all the time", func() bool {
