@@ -224,11 +224,13 @@ func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 	return active, err
 }
 
-// Close stops every node and removes the files. It fails when a plugin reported a data race or
-// outlived its Vault.
+// Close stops every node and removes the files. It fails when a node does not end, or a plugin reported
+// a data race or outlived its Vault; the files stay then.
 func (c *Cluster) Close() error {
-	err := c.stop()
-	return errors.Join(err, os.RemoveAll(c.Dir))
+	if err := c.stop(); err != nil {
+		return fmt.Errorf("%w\nVault's log and data are kept in %s", err, c.Dir)
+	}
+	return os.RemoveAll(c.Dir)
 }
 
 // CloseKeepingFiles is Close, but the logs and everything else stay, to find out what went wrong.

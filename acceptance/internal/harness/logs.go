@@ -31,6 +31,23 @@ func (c *Cluster) LogTail(lines int) string {
 	return tail.String()
 }
 
+// hangsInRaft says whether the server's last dump of its goroutines shows that it waited for those of the raft
+// library, after it had ended the mounts. Two of them may wait for each other for ever, where replication to
+// another node ended just as it had more to send than is answered at once.
+func (n *Node) hangsInRaft() bool {
+	content, err := os.ReadFile(n.LogFile())
+	return err == nil && waitsForRaft(string(content))
+}
+
+func waitsForRaft(log string) bool {
+	at := strings.LastIndex(log, "\nSIGQUIT: quit")
+	if at < 0 {
+		return false
+	}
+	dump := log[at:]
+	return strings.Contains(dump, "raft.(*RaftBackend).TeardownCluster(") && strings.Contains(dump, "raft.(*Raft).pipelineReplicate(")
+}
+
 // findRaces returns an error with the race detector's report, if a plugin made one. Plugins write
 // it to their stderr, which Vault logs.
 func (c *Cluster) findRaces() error {

@@ -88,6 +88,9 @@ func (p *process) running() bool {
 	}
 }
 
+// dumpTimeout bounds how long a process that hangs takes to write its goroutines.
+const dumpTimeout = 20 * time.Second
+
 // end sends the signal and waits for the end of the process. When ctx ends first, it is killed
 // and the error says so.
 func (p *process) end(ctx context.Context, signal os.Signal) error {
@@ -113,14 +116,20 @@ func (p *process) signalGroup(signal syscall.Signal) error {
 	return syscall.Kill(-p.cmd.Process.Pid, signal)
 }
 
-// wait waits for the end of the process. When ctx ends first, it is killed and the error says so.
+// wait waits for the end of the process. When ctx ends first, it is killed and the error says so: first
+// with SIGQUIT, for which Go's runtime writes what every goroutine waits for into the log.
 func (p *process) wait(ctx context.Context, signal os.Signal) error {
 	select {
 	case <-p.exited:
 		return nil
 	case <-ctx.Done():
-		_ = p.cmd.Process.Kill()
-		<-p.exited
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-p.exited:
+		case <-time.After(dumpTimeout):
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
 		return fmt.Errorf("process %d did not end on %s and was killed: %w", p.cmd.Process.Pid, signal, ctx.Err())
 	}
 }
