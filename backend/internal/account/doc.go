@@ -17,8 +17,9 @@
 //
 // What acts: the Manager that ties all together (manager.go), reads (read.go), the
 // flights that run exchanges (flight.go), what comes before and around one POST
-// (post.go), the exchanges of spares (spare.go), logins (login.go), deletes
-// (delete.go), and what the plugin does by itself (tend.go).
+// (post.go), what becomes of new tokens that the storage refuses (rescue.go), the
+// exchanges of spares (spare.go), logins (login.go), deletes (delete.go), and what
+// the plugin does by itself (tend.go).
 //
 // What remembers: the store (store.go), the slots that hold what memory knows of one
 // account (slot.go), and the census of all accounts (census.go).

@@ -198,7 +198,7 @@ func (m *Manager) secretWorked(name string, client *Client) {
 }
 
 // save writes the outcome: one Put, access token, refresh token and metadata
-// together. A failed Put of new tokens is not the end; see rescue. Nothing that
+// together. A failed Put of new tokens is not the end; see rescue.go. Nothing that
 // can fail, and nothing that may wait, stands between the answer and the Put.
 func (m *Manager) save(s *slot, name string, f *flight, before, a *Account, r oauth.Result) {
 	err := m.store.put(m.ctx, name, a, storageTimeout)
@@ -212,35 +212,6 @@ func (m *Manager) save(s *slot, name string, f *flight, before, a *Account, r oa
 	default:
 		s.publish(a)
 		m.Logger.Warn("the outcome of an exchange is kept in memory: saving it failed", "account", name, "error", err)
-	}
-}
-
-// rescue keeps new tokens in memory while the storage refuses them, serves
-// readers from the copy and tries to save it until that holds. The account's
-// lock is held all the time, so that no other exchange or write comes between.
-// served is called as soon as the copy can be read. It gives up when Close has
-// waited long enough.
-func (m *Manager) rescue(s *slot, name string, a *Account, err error, served func()) {
-	unsaved := *a
-	unsaved.Unsaved = true
-	s.ahead = a
-	s.publish(&unsaved)
-	served()
-	for count := 1; ; count++ {
-		m.Logger.Error("a new refresh token is not saved yet; it is kept in memory and saving is tried again", "account", name, "attempt", count, "error", err)
-		select {
-		case <-time.After(backOff(count, m.Jitter())):
-		case <-m.ctx.Done():
-			m.Logger.Error("the plugin ends before a new refresh token was saved; it is lost, unless the storage still takes an earlier attempt",
-				"account", name, "error", err)
-			return
-		}
-		if err = m.store.put(m.ctx, name, a, storageTimeout); err == nil {
-			s.ahead = nil
-			s.publish(a)
-			m.Logger.Info("the new refresh token is saved", "account", name, "attempts", count+1)
-			return
-		}
 	}
 }
 

@@ -136,6 +136,14 @@ func (t *table) evict(s *slot) {
 	}
 }
 
+// forget makes readers ask the storage again, whatever memory knew.
+func (t *table) forget(s *slot) {
+	t.epoch.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cached.Store(nil)
+}
+
 // drop makes readers ask the storage again. A rescue copy stays: the storage
 // does not have it.
 func (t *table) drop(name string) {

@@ -61,7 +61,7 @@ var defects = []defect{
 `, `		s.ahead = nil
 		s.publish(before)
 `}},
-	{"an exchange starts before a rescue copy is saved", "flight.go", []string{`	for count := 1; ; count++ {`, `	return
+	{"an exchange starts before a rescue copy is saved", "rescue.go", []string{`	for count := 1; ; count++ {`, `	return
 	for count := 1; ; count++ {`}},
 	{"a refresh token without an access token is dropped", "transitions.go", []string{`	if o.Tokens.RefreshToken.IsSet() {
 		a.Grant`, `	if o.Tokens.AccessToken.IsSet() {
