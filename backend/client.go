@@ -136,6 +136,13 @@ func (c *client) replace(name string, old *client, newSecret bool) error {
 			return invalid("client %q: a change of %s to another host must come with the client_secret", name, endpoint.field)
 		}
 	}
+	if c.CACert != old.CACert {
+		// Whoever it trusts can be the server.
+		moved = true
+		if !newSecret {
+			return invalid("client %q: a change of ca_cert must come with the client_secret", name)
+		}
+	}
 	switch {
 	case moved:
 		// The old secret belongs to another client, or to another server.

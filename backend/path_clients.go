@@ -19,7 +19,7 @@ func (b *backend) pathClients() []*framework.Path {
 		handler: b.writeClient, verb: "write", suffix: "client",
 		summary: "Create or change an OAuth client.",
 		description: "Changes the fields that are given and leaves the others as they are. A new client_secret keeps the one before it as a fallback " +
-			"until the new one has worked once. A change of an endpoint's host must come with the client_secret.",
+			"until the new one has worked once. A change of client_id, ca_cert or an endpoint's host must come with the client_secret.",
 		responses: noContent("The client is stored."),
 	}.build()
 	return []*framework.Path{

@@ -189,7 +189,7 @@ func TestClientIsUsedAsItWasWritten(t *testing.T) {
 		m.enrol()
 		ca := newCACert(t)
 		m.want(m.write("clients/default", fields{
-			"auth_method": "client_secret_post", "token_url": "https://sso.pageroonline.com/other", "ca_cert": ca,
+			"auth_method": "client_secret_post", "token_url": "https://sso.pageroonline.com/other", "ca_cert": ca, "client_secret": clientSecret,
 		}), 204)
 		m.want(m.read("token/acme"), 200)
 		p := m.wantPosts(1)[0]
@@ -217,6 +217,28 @@ func TestClientEndpointsMoveToAnotherHostOnlyWithTheSecret(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whom the client trusts can take the server's place.
+func TestClientTrustsOthersOnlyWithTheSecret(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		ca, other := newCACert(t), newCACert(t)
+		m.want(m.write("clients/default", minimalClient), 204)
+		m.want(m.write("clients/default", fields{"ca_cert": ca}), 400, "ca_cert", "client_secret")
+		m.want(m.write("clients/default", with(minimalClient, fields{"ca_cert": ca})), 204)
+		m.want(m.write("clients/default", fields{"ca_cert": ca, "scopes": "one"}), 204)
+		for _, changed := range []string{other, ""} {
+			m.want(m.write("clients/default", fields{"ca_cert": changed}), 400, "ca_cert", "client_secret")
+		}
+		m.wantData(m.read("clients/default"), fields{"ca_cert": ca})
+
+		// A secret that somebody made up does not bring the real one to the new server as the one before it.
+		m.want(m.write("clients/default", fields{"ca_cert": other, "client_secret": "made up"}), 204)
+		if strings.Contains(m.stored("client/default"), clientSecret) {
+			t.Error("the old secret is kept as a fallback")
+		}
+	})
 }
 
 func TestClientIDChangesOnlyWithTheSecret(t *testing.T) {
