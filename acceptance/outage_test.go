@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -132,7 +131,7 @@ func (s *stage) posts() []time.Time {
 func (s *stage) refuseConnections() func() []time.Time {
 	s.t.Helper()
 	address := strings.TrimPrefix(s.sandbox.URL(), "https://")
-	listener, err := (&net.ListenConfig{}).Listen(s.ctx, "tcp", address)
+	listener, err := sandbox.Listen(s.ctx, address)
 	must(s.t, err)
 	s.t.Cleanup(func() { _ = listener.Close() })
 	var (

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -115,7 +114,7 @@ func (s *Server) Resume() error {
 	if s.http != nil {
 		return nil
 	}
-	listener, err := (&net.ListenConfig{}).Listen(s.closing, "tcp", s.addr)
+	listener, err := Listen(s.closing, s.addr)
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
