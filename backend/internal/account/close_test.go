@@ -90,3 +90,23 @@ func TestCloseSavesARescueCopy(t *testing.T) {
 		}
 	})
 }
+
+func TestLoginThatWaitsForItsAccountEndsWithClose(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.next(grantAfter(10 * time.Second))
+		go f.Token(context.Background(), "acme", Ask{}) //nolint:errcheck // its answer is not the point
+		synctest.Wait()
+		ended := make(chan error, 1)
+		go func() {
+			_, _, err := f.LogIn(context.Background(), "acme", byCode())
+			ended <- err
+		}()
+		synctest.Wait()
+		f.Close()
+		if err := <-ended; err == nil || !strings.Contains(err.Error(), "stopped or reloaded") {
+			t.Errorf("error %v", err)
+		}
+		f.wantPosts("rt-0")
+	})
+}

@@ -236,6 +236,9 @@ func (m *Manager) acquire(ctx context.Context, name string) (*slot, func(), erro
 	defer cancel()
 	s := m.table.findOrMake(name)
 	release, err := s.acquire(ctx)
+	if err != nil && m.open.Err() != nil {
+		return nil, nil, closing(name)
+	}
 	if err != nil {
 		return nil, nil, &Error{Kind: KindUnavailable, Account: name, Text: "an exchange is under way, or its result could not be saved yet; nothing was changed; try again"}
 	}
