@@ -1,6 +1,9 @@
 package account
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // rescue keeps new tokens in memory while the storage refuses them, serves
 // readers from the copy and tries to save it until that holds. The account's
@@ -58,20 +61,19 @@ func (m *Manager) saveCopy(name string, a *Account) (saved *Account, err error) 
 }
 
 // overtakenBy tells of a rescue copy whether what the storage holds, nil for nothing,
-// was written by somebody else, and has to stay: a grant that was authorized after the
-// last answer that the copy knows, the copy's own spare as the grant, or a deletion of
-// what was exchanged.
+// was written by somebody else, and has to stay: a grant that the copy never knew, the
+// copy's own spare as the grant, or a deletion of what was exchanged. It compares no
+// times: another node's clock may differ.
 func (a *Account) overtakenBy(stored *Account) bool {
-	authorized, exchanged, spare := a.Grant.Authorized, a.Grant.Used, ""
-	if a.Spare != nil {
-		authorized, exchanged, spare = later(authorized, a.Spare.Authorized), later(exchanged, a.Spare.Used), a.Spare.FirstTokenHash
-	}
 	if stored == nil {
-		return !exchanged.IsZero() // its intent was there
+		return !a.Grant.Used.IsZero() || a.Spare != nil && !a.Spare.Used.IsZero() // its intent was there
 	}
-	newest := stored.Grant.Authorized
-	if stored.Spare != nil {
-		newest = later(newest, stored.Spare.Authorized)
-	}
-	return newest.After(later(authorized, exchanged)) || spare != "" && stored.Grant.FirstTokenHash == spare
+	spareTookOver := a.Spare != nil && a.Spare.FirstTokenHash != "" && a.Spare.FirstTokenHash == stored.Grant.FirstTokenHash
+	return spareTookOver || !a.knew(&stored.Grant) || !a.knew(stored.Spare)
+}
+
+// knew tells whether the account has, or had, a grant.
+func (a *Account) knew(g *Grant) bool {
+	return g == nil || g.FirstTokenHash == "" || g.FirstTokenHash == a.Grant.FirstTokenHash ||
+		a.Spare != nil && g.FirstTokenHash == a.Spare.FirstTokenHash || slices.Contains(a.Retired, g.FirstTokenHash)
 }

@@ -16,10 +16,11 @@ func TestRescueCopyGivesWayToWhatAnotherNodeWasTold(t *testing.T) {
 		written func(a Account) *Account // by the other node; nil: it deleted the account
 		stays   bool
 	}{
-		"enrolled anew":       {written: func(a Account) *Account { a = a.withGrant(secret("new"), clock()); return &a }, stays: true},
-		"another spare":       {written: func(a Account) *Account { a = a.withSpare(secret("new"), clock()); return &a }, stays: true},
-		"the spare took over": {written: func(a Account) *Account { a.Grant = *a.Spare; a.Spare = nil; return &a }, stays: true},
-		"deleted":             {written: func(Account) *Account { return nil }, stays: true},
+		"enrolled anew":             {written: func(a Account) *Account { return granted(a, clock()) }, stays: true},
+		"another spare":             {written: func(a Account) *Account { return spared(a, clock()) }, stays: true},
+		"by a clock that is behind": {written: func(a Account) *Account { return granted(a, clock().Add(-time.Hour)) }, stays: true},
+		"the spare took over":       {written: func(a Account) *Account { a.Grant = *a.Spare; a.Spare = nil; return &a }, stays: true},
+		"deleted":                   {written: func(Account) *Account { return nil }, stays: true},
 		"the old token was rejected": {written: func(a Account) *Account {
 			a.Spare, a.Grant.Death = nil, &Death{Time: clock(), Code: oauth.CodeInvalidGrant}
 			return &a
@@ -31,7 +32,6 @@ func TestRescueCopyGivesWayToWhatAnotherNodeWasTold(t *testing.T) {
 				f.enrol("acme", withSpare)
 				f.afterPost(errDisk, false)
 				f.token("acme")
-				time.Sleep(time.Millisecond)
 				written := c.written(*f.stored("acme"))
 				f.storage.mu.Lock()
 				if delete(f.storage.entries, StoragePrefix+"acme"); written != nil {
@@ -70,17 +70,28 @@ func TestRescueCopyGivesWayToWhatAnotherNodeWasTold(t *testing.T) {
 	}
 }
 
-func TestRescueCopyOfAnAccountThatALoginMakesIsSaved(t *testing.T) {
-	made := Account{}.withGrant(secret("new"), clock())
-	if made.overtakenBy(nil) {
-		t.Error("the account was not there before, and counts as deleted")
+func TestRescueCopyOfALoginIsSaved(t *testing.T) {
+	enrolled := Account{}.withGrant(secret("old"), clock()).withSpare(secret("spare"), clock())
+	for name, c := range map[string]struct{ copied, stored *Account }{
+		"of an account that the login makes": {copied: granted(Account{}, clock())},
+		// The node that enrolled it has a clock that is ahead.
+		"in place of a grant":             {copied: granted(enrolled, clock().Add(-time.Hour)), stored: &enrolled},
+		"in place of a spare":             {copied: spared(enrolled, clock().Add(-time.Hour)), stored: &enrolled},
+		"of which an earlier Put held":    {copied: granted(enrolled, clock()), stored: granted(enrolled, clock())},
+		"after a write that did not hold": {copied: granted(enrolled.withGrant(secret("between"), clock()), clock()), stored: &enrolled},
+	} {
+		if c.copied.overtakenBy(c.stored) {
+			t.Errorf("%s: it gives way", name)
+		}
 	}
-	// What an operator wrote is older, though the storage did not take all of it.
-	older := Account{}.withGrant(secret("old"), made.Grant.Authorized.Add(-time.Minute))
-	if made.overtakenBy(&older) {
-		t.Error("an older grant counts as newer")
-	}
-	if !older.overtakenBy(&made) {
-		t.Error("a newer grant does not count")
-	}
+}
+
+func granted(a Account, at time.Time) *Account {
+	a = a.withGrant(secret("new"), at)
+	return &a
+}
+
+func spared(a Account, at time.Time) *Account {
+	a = a.withSpare(secret("new"), at)
+	return &a
 }
