@@ -39,8 +39,8 @@ func (s *Server) SetAccessTokenLifetime(d time.Duration) error {
 	return nil
 }
 
-// CurrentRefreshToken returns the newest refresh token of the grant that the
-// given one, used or not, belongs to. It waits for an exchange in flight. The
+// CurrentRefreshToken returns the newest refresh token of the same grant as the
+// given token, which may have been used. It waits for an exchange in flight. The
 // error is ErrUnknownToken or ErrRevoked.
 func (s *Server) CurrentRefreshToken(refreshToken string) (string, error) {
 	g := s.grants.findByToken(hashToken(refreshToken))
@@ -59,7 +59,7 @@ func (s *Server) UserRefreshToken(username string) (string, error) {
 	return s.grants.newest(grants[len(grants)-1])
 }
 
-// RevokeGrant ends the grant that the refresh token, used or not, belongs to. It
+// RevokeGrant ends the grant of a refresh token, which may have been used. It
 // waits for an exchange in flight. The error is ErrUnknownToken.
 func (s *Server) RevokeGrant(refreshToken string) error {
 	g := s.grants.findByToken(hashToken(refreshToken))

@@ -13,8 +13,8 @@ type document struct {
 	Status string `json:"status"`
 }
 
-// handleDocuments is the protected API: it answers a list of documents to
-// whoever brings an access token of this sandbox (RFC 6750 sections 2.1 and 3).
+// handleDocuments is the protected API. It answers with a list of documents if
+// the request has an access token of this sandbox (RFC 6750 sections 2.1 and 3).
 func (s *Server) handleDocuments(a *answer, r *http.Request, c *call) {
 	if r.Method != http.MethodGet {
 		c.result = "method_not_allowed"

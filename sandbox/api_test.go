@@ -14,7 +14,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// clock is a time that only moves when it is told to.
+// clock is a clock that only advance moves.
 type clock struct {
 	mu sync.Mutex
 	at time.Time

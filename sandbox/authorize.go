@@ -24,7 +24,7 @@ const (
 	buttonCancel  = "cancel"
 )
 
-// sessionTable knows which browser has a login, and whose. It is safe for
+// sessionTable holds the browser sessions and their users. It is safe for
 // concurrent use.
 type sessionTable struct {
 	mu    sync.Mutex
@@ -45,7 +45,8 @@ func (t *sessionTable) begin(username string) *http.Cookie {
 	}
 }
 
-// user returns whose login the request's browser has; "" means nobody's.
+// user returns the user that is logged in in the request's browser, or "" if
+// there is none.
 func (t *sessionTable) user(r *http.Request) string {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
@@ -93,8 +94,8 @@ func (s *Server) handleAuthorize(a *answer, r *http.Request, c *call) {
 	}
 }
 
-// readAuthorizeRequest checks the parameters. The request is not nil where there
-// is an error: it may hold the redirect URI that is told of it.
+// readAuthorizeRequest checks the parameters. The request is not nil even if
+// there is an error: it may hold the redirect URI that the error goes to.
 func (s *Server) readAuthorizeRequest(r *http.Request) (*fosite.AuthorizeRequest, error) {
 	none := fosite.NewAuthorizeRequest()
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
@@ -140,7 +141,8 @@ func (s *Server) grantCode(a *answer, r *http.Request, request *fosite.Authorize
 	s.redirect(a, r, request, response)
 }
 
-// refuse redirects with an error, or shows it where it is not known whereto.
+// refuse redirects with an error, or shows it on a page if there is no valid
+// redirect URI.
 func (s *Server) refuse(a *answer, r *http.Request, request *fosite.AuthorizeRequest, c *call, err error) {
 	c.result = errorCode(err)
 	if !request.IsRedirectURIValid() {
@@ -166,8 +168,8 @@ func (s *Server) redirect(a *answer, r *http.Request, request *fosite.AuthorizeR
 	s.provider.WriteAuthorizeResponse(r.Context(), a, request, response)
 }
 
-// askForLogin shows the login page. Its form comes back to the same URL, with
-// the authorization's parameters in the query.
+// askForLogin shows the login page. Its form is posted to the same URL, with the
+// parameters of the authorization request in the query.
 func (s *Server) askForLogin(a *answer, r *http.Request, request *fosite.AuthorizeRequest, data loginPageData) {
 	query := url.Values{}
 	for name, values := range r.Form {

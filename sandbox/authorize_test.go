@@ -52,7 +52,7 @@ func newBrowser(t *testing.T, srv *sandbox.Server) *browser {
 	return &browser{t: t, srv: srv, c: c}
 }
 
-// page is what a browser got.
+// page is what a browser received.
 type page struct {
 	status   int
 	header   http.Header
@@ -210,7 +210,7 @@ func TestPKCE(t *testing.T) {
 
 	code := b.logIn(authorizeQuery()).Get("code")
 	wantError(t, exchangeCode(t, srv, code, strings.Repeat("x", 43)), http.StatusBadRequest, "invalid_grant")
-	// fosite forgets the challenge at the first try; without it, no verifier would do.
+	// fosite deletes the challenge at the first try. Without one, a request without a verifier would pass.
 	wantError(t, exchangeCode(t, srv, code, ""), http.StatusBadRequest, "invalid_grant")
 	if got := exchangeCode(t, srv, code, verifier); got.status != http.StatusOK {
 		t.Errorf("with the verifier: HTTP %d, error %q", got.status, got.Error)
@@ -229,7 +229,7 @@ func TestCodeWorksOnce(t *testing.T) {
 	code := newBrowser(t, srv).logIn(authorizeQuery()).Get("code")
 	tokens := exchangeCode(t, srv, code, verifier)
 	wantError(t, exchangeCode(t, srv, code, verifier), http.StatusBadRequest, "invalid_grant")
-	// RFC 6749 section 4.1.2: what the code brought is revoked
+	// RFC 6749 section 4.1.2: the tokens of the code are revoked
 	wantError(t, refresh(t, srv, tokens.Refresh), http.StatusBadRequest, "invalid_grant")
 }
 
@@ -293,7 +293,7 @@ func TestBadAuthorizationRequests(t *testing.T) {
 	srv := start(t, sandbox.Config{})
 	tests := []struct {
 		name, param, value string
-		redirected         string // the error code on the redirect; "" is a page
+		redirected         string // the error code on the redirect; "" means a page
 	}{
 		{"unknown client", "client_id", "nobody", ""},
 		{"unregistered redirect URI", "redirect_uri", "http://127.0.0.1:8200/elsewhere", ""},

@@ -53,8 +53,8 @@ type credentials struct {
 }
 
 // readCredentials finds the client's credentials in the header or in the form.
-// Those in the header are form-decoded (RFC 6749 section 2.3.1), and only one
-// of the two may carry a secret (section 2.3).
+// It form-decodes those in the header (RFC 6749 section 2.3.1), and refuses a
+// request that has a secret in both places (section 2.3).
 func readCredentials(r *http.Request, form url.Values) (credentials, error) {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
@@ -99,13 +99,13 @@ func (s *storage) authenticateClient(_ context.Context, r *http.Request, form ur
 		return nil, fosite.ErrInvalidClient.WithHint("The client is unknown or its secret is wrong.")
 	}
 	if c.authMethod != "" && c.authMethod != cred.method {
-		return nil, fosite.ErrInvalidClient.WithHintf("The client has to authenticate with %s.", c.authMethod)
+		return nil, fosite.ErrInvalidClient.WithHintf("The client must authenticate with %s.", c.authMethod)
 	}
 	return c, nil
 }
 
-// challengeBasic adds the header that RFC 6749 section 5.2 asks for where a
-// client was refused.
+// challengeBasic adds the header that RFC 6749 section 5.2 requires if the client
+// was refused.
 func challengeBasic(h http.Header, err error) {
 	if errorCode(err) == fosite.ErrInvalidClient.ErrorField {
 		h.Set("WWW-Authenticate", `Basic realm="sandbox"`)

@@ -33,8 +33,8 @@ func TestClientAuthentication(t *testing.T) {
 			basic(id, secret)(r, form)
 			form.Set("client_id", id)
 		}, 200, ""},
-		{"basic where it is asked for", "basic only", basic("basic only", secret), 200, ""},
-		{"post where it is asked for", "post only", inForm("post only", secret), 200, ""},
+		{"basic, which is required", "basic only", basic("basic only", secret), 200, ""},
+		{"post, which is required", "post only", inForm("post only", secret), 200, ""},
 		{"basic, another id in the form", id, func(r *http.Request, form url.Values) {
 			basic(id, secret)(r, form)
 			form.Set("client_id", "post only")
@@ -48,8 +48,8 @@ func TestClientAuthentication(t *testing.T) {
 		{"bearer", id, func(r *http.Request, _ url.Values) { r.Header.Set("Authorization", "Bearer x") }, 401, "invalid_client"},
 		{"none", id, nil, 401, "invalid_client"},
 		{"id alone", id, func(_ *http.Request, form url.Values) { form.Set("client_id", id) }, 401, "invalid_client"},
-		{"post where basic is asked for", "basic only", inForm("basic only", secret), 401, "invalid_client"},
-		{"basic where post is asked for", "post only", basic("post only", secret), 401, "invalid_client"},
+		{"post instead of basic", "basic only", inForm("basic only", secret), 401, "invalid_client"},
+		{"basic instead of post", "post only", basic("post only", secret), 401, "invalid_client"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"github.com/ory/fosite"
 )
 
-// CreateAuthorizeCodeSession keeps an issued code, and forgets the expired ones.
+// CreateAuthorizeCodeSession keeps an issued code and forgets the expired ones.
 func (s *storage) CreateAuthorizeCodeSession(_ context.Context, signature string, r fosite.Requester) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -20,8 +20,8 @@ func (s *storage) CreateAuthorizeCodeSession(_ context.Context, signature string
 	return nil
 }
 
-// GetAuthorizeCodeSession returns the request that the code answered, with
-// ErrInvalidatedAuthorizeCode when the code was used: fosite then revokes the
+// GetAuthorizeCodeSession returns the authorization request of a code. If the code
+// was used before, the error is ErrInvalidatedAuthorizeCode, and fosite revokes the
 // grant (RFC 6749 section 4.1.2).
 func (s *storage) GetAuthorizeCodeSession(_ context.Context, signature string, _ fosite.Session) (fosite.Requester, error) {
 	s.mu.RLock()
@@ -71,7 +71,7 @@ func (s *storage) GetPKCERequestSession(_ context.Context, signature string, _ f
 	return code.challenge, nil
 }
 
-// DeletePKCERequestSession does nothing: the challenge lives as long as its
-// code. fosite deletes it before it compares, and a second try without a
-// verifier would then pass.
+// DeletePKCERequestSession does nothing: the challenge lives as long as its code.
+// fosite deletes the challenge before it compares the verifier. If it were gone, a
+// second try without a verifier would pass.
 func (s *storage) DeletePKCERequestSession(context.Context, string) error { return nil }

@@ -19,7 +19,7 @@ const (
 	DefaultPassword     = "alice-password"
 )
 
-// ReplayMode is what the presentation of a used refresh token does.
+// ReplayMode says what happens if a used refresh token is presented again.
 type ReplayMode string
 
 const (
@@ -47,17 +47,16 @@ const (
 type Client struct {
 	ID     string
 	Secret string
-	// RedirectURIs are compared as strings, save that any port matches where
-	// the host is a loopback address (RFC 8252 section 7.3).
+	// RedirectURIs are compared as strings, except that any port matches if the
+	// host is a loopback address (RFC 8252 section 7.3).
 	RedirectURIs []string
 	// GrantTypes that the client may use; empty means all three.
 	GrantTypes []string
-	// AuthMethod restricts the client to AuthBasic or AuthPost; empty means
-	// that either will do.
+	// AuthMethod restricts the client to AuthBasic or AuthPost; empty allows both.
 	AuthMethod string
 }
 
-// User is someone who can log in.
+// User is a person that can log in.
 type User struct {
 	Username string
 	Password string
@@ -80,13 +79,13 @@ type Config struct {
 	// Faults allows faults to be set, and opens the paths below /sandbox/,
 	// which show requests with all their secrets.
 	Faults bool
-	// Logger receives one line a request, without secrets; nil discards.
+	// Logger receives one line for each request, without secrets; nil discards.
 	Logger *slog.Logger
-	// Now tells the time for the lifetimes of tokens and codes; nil is time.Now.
+	// Now is the clock for the lifetimes of tokens and codes; nil means time.Now.
 	Now func() time.Time
 }
 
-// DefaultClients returns the client that a sandbox has when none are configured.
+// DefaultClients returns the client that a sandbox has if none are configured.
 func DefaultClients() []Client {
 	return []Client{{
 		ID:     DefaultClientID,
@@ -100,7 +99,7 @@ func DefaultClients() []Client {
 	}}
 }
 
-// DefaultUsers returns the users that a sandbox has when none are configured.
+// DefaultUsers returns the users that a sandbox has if none are configured.
 func DefaultUsers() []User {
 	return []User{
 		{Username: DefaultUsername, Password: DefaultPassword},
@@ -109,8 +108,8 @@ func DefaultUsers() []User {
 	}
 }
 
-// withDefaults returns the configuration with every default filled in, or says
-// what is wrong with it.
+// withDefaults returns the configuration with every default filled in, or an
+// error if it is not valid.
 func (c Config) withDefaults() (Config, error) {
 	if c.Addr == "" {
 		c.Addr = DefaultAddr
@@ -164,7 +163,7 @@ func (c Config) validate() error {
 	return nil
 }
 
-// checkLoopback refuses an address that others than this machine can reach.
+// checkLoopback refuses an address that other machines can reach.
 func checkLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

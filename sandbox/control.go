@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// faultJSON is a fault on the wire.
+// faultJSON is the JSON form of a fault.
 type faultJSON struct {
 	ID        int               `json:"id,omitempty"` // in answers
 	Hits      int               `json:"hits"`         // in answers
@@ -44,7 +44,7 @@ func (f faultJSON) decode() (Fault, error) {
 	}, nil
 }
 
-// encode returns the wire form; the caller holds faultTable.mu.
+// encode returns the JSON form. The caller holds faultTable.mu.
 func (h *FaultHandle) encode() faultJSON {
 	f := h.fault
 	out := faultJSON{
@@ -100,7 +100,7 @@ func (s *Server) handleClearFaults(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// requestJSON is a recorded request on the wire, with the body as text.
+// requestJSON is the JSON form of a recorded request. Its body is text.
 type requestJSON struct {
 	Time       time.Time   `json:"time"`
 	Endpoint   Endpoint    `json:"endpoint"`
@@ -122,10 +122,10 @@ type requestJSON struct {
 	Access     string      `json:"access_token,omitempty"`       // issued
 	Gone       bool        `json:"gone,omitempty"`
 	Ended      time.Time   `json:"ended,omitzero"`
-	Told       bool        `json:"told,omitempty"` // whether the next refresh token was in the answer
+	Told       bool        `json:"told,omitempty"` // the answer held the whole next refresh token
 }
 
-// handleRequests answers the recorded requests to the endpoint that the query
+// handleRequests answers with the recorded requests to the endpoint that the query
 // names, by default the token endpoint.
 func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 	endpoint := Endpoint(r.URL.Query().Get("endpoint"))
@@ -133,7 +133,7 @@ func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 		endpoint = EndpointToken
 	}
 	list := []requestJSON{}
-	for _, q := range s.journal.list(endpoint) {
+	for _, q := range s.requests.list(endpoint) {
 		list = append(list, requestJSON{
 			Time: q.Time, Endpoint: q.Endpoint, Method: q.Method, Path: q.Path, Query: q.Query,
 			Proto: q.Proto, Header: q.Header, Body: string(q.Body), RemoteAddr: q.RemoteAddr,

@@ -20,7 +20,7 @@ const (
 	// FaultBefore strikes before the request is processed: no token is spent.
 	FaultBefore FaultTime = "before"
 	// FaultAfter strikes between the processing and the answer: the token is
-	// spent, and the client does not hear of it.
+	// spent, and the client does not learn it.
 	FaultAfter FaultTime = "after"
 )
 
@@ -28,57 +28,58 @@ const (
 type FaultAction string
 
 const (
-	// ActionNone does nothing but the delay, if there is one.
+	// ActionNone does nothing except for the delay, if there is one.
 	ActionNone FaultAction = ""
-	// ActionHold stops the request until the fault is cleared, then goes on as usual.
+	// ActionHold holds the request until the fault is cleared. Then it goes on as usual.
 	ActionHold FaultAction = "hold"
 	// ActionDrop closes the connection with a FIN, without an answer.
 	ActionDrop FaultAction = "drop"
 	// ActionReset closes the connection with an RST.
 	ActionReset FaultAction = "reset"
-	// ActionHang answers nothing until the client goes away, the fault is
-	// cleared or the server closes.
+	// ActionHang sends nothing until the client goes away, the fault is cleared or
+	// the server closes. Then it closes the connection.
 	ActionHang FaultAction = "hang"
-	// ActionTruncate sends the headers with the full Content-Length, then only
-	// the first Bytes bytes of the body, and closes the connection.
+	// ActionTruncate sends the headers with the full Content-Length and only the
+	// first Bytes bytes of the body. Then it closes the connection.
 	ActionTruncate FaultAction = "truncate"
 	// ActionStatus answers with Status, Headers and Body.
 	ActionStatus FaultAction = "status"
-	// ActionBody sends Body in place of the body, with the true status and
-	// headers where the request was processed.
+	// ActionBody sends Body instead of the right body. Status and headers are the
+	// right ones if the request was processed.
 	ActionBody FaultAction = "body"
 )
 
-// Placeholders in Fault.Body for the tokens that were really issued.
+// Placeholders in Fault.Body for the issued tokens.
 const (
 	PlaceholderAccessToken  = "{{access_token}}"
 	PlaceholderRefreshToken = "{{refresh_token}}"
 )
 
-// Fault is something going wrong, to order.
+// Fault is a failure on demand.
 type Fault struct {
 	Endpoint Endpoint  // default EndpointToken
 	When     FaultTime // default FaultBefore
-	// Count is the number of requests that it applies to; 0 is until cleared.
+	// Count is the number of requests that it applies to; 0 means all until it is
+	// cleared.
 	Count int
-	// User and GrantType restrict it to requests about this user's grants, and
-	// with this grant type; empty means any.
+	// User and GrantType restrict it to requests that concern a grant of this user
+	// and have this grant type; empty means any.
 	User      string
 	GrantType string
 
-	// Delay passes before the action. The request is not given up when its
-	// client goes away meanwhile.
+	// Delay passes before the action. The request goes on even if its client goes
+	// away meanwhile.
 	Delay time.Duration
-	// Jitter is how much the delay varies, either way, at random.
+	// Jitter is the most by which the delay is longer or shorter, at random.
 	Jitter  time.Duration
 	Action  FaultAction
 	Bytes   int               // for ActionTruncate
-	Status  int               // for ActionStatus, and over the true one for ActionBody and ActionTruncate
-	Body    string            // for ActionStatus and ActionBody, and over the true one for ActionTruncate
-	Headers map[string]string // set over the others; an empty value removes
+	Status  int               // for ActionStatus; instead of the right one for ActionBody and ActionTruncate
+	Body    string            // for ActionStatus and ActionBody; instead of the right one for ActionTruncate
+	Headers map[string]string // replace other headers of the same name; an empty value removes one
 }
 
-// validate fills in the defaults, or says what is wrong.
+// validate fills in the defaults and returns an error if the fault is not valid.
 func (f *Fault) validate() error {
 	if f.Endpoint == "" {
 		f.Endpoint = EndpointToken
@@ -113,7 +114,7 @@ func (f *Fault) validate() error {
 	return nil
 }
 
-// FaultHandle follows a fault that was set. It is safe for concurrent use.
+// FaultHandle observes and clears a fault that was set. It is safe for concurrent use.
 type FaultHandle struct {
 	fault    Fault
 	table    *faultTable
@@ -121,7 +122,7 @@ type FaultHandle struct {
 
 	// Guarded by faultTable.mu.
 	id        int
-	remaining int // requests to come; only where fault.Count is set
+	remaining int // how many requests it still applies to, if fault.Count is set
 	hits      int
 	cleared   bool
 }
@@ -133,9 +134,9 @@ func (h *FaultHandle) Hits() int {
 	return h.hits
 }
 
-// Wait waits until the fault has struck n requests. A fault strikes a request
-// when it arrives, or, with FaultAfter, when it was processed; the delay and the
-// action follow.
+// Wait waits until the fault has struck n requests. A fault strikes when the
+// request has arrived or, with FaultAfter, when it has been processed. The delay
+// and the action follow.
 func (h *FaultHandle) Wait(ctx context.Context, n int) error {
 	for {
 		h.table.mu.Lock()
@@ -152,7 +153,7 @@ func (h *FaultHandle) Wait(ctx context.Context, n int) error {
 	}
 }
 
-// Clear ends the fault and lets the requests that it holds go on.
+// Clear ends the fault. The requests that it holds go on.
 func (h *FaultHandle) Clear() {
 	h.table.mu.Lock()
 	defer h.table.mu.Unlock()
@@ -182,8 +183,8 @@ func (t *faultTable) add(f Fault) (*FaultHandle, error) {
 	return h, nil
 }
 
-// take returns the first fault that applies to the request, or nil. Where the
-// fault has a count, the request is counted off.
+// take returns the first fault that applies to the request, or nil, and counts the
+// request against the fault's Count.
 func (t *faultTable) take(c *call) *FaultHandle {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -219,9 +220,9 @@ func (t *faultTable) clearAll() {
 	}
 }
 
-// SetFault orders a fault. Of several that apply to a request, the one that was
-// set first and is not used up strikes. The error is ErrFaultsOff, or says what
-// is wrong with the fault.
+// SetFault sets a fault. If several apply to a request, the one that was set first
+// and is not used up strikes. The error is ErrFaultsOff or says why the fault is not
+// valid.
 func (s *Server) SetFault(f Fault) (*FaultHandle, error) {
 	if !s.cfg.Faults {
 		return nil, ErrFaultsOff
@@ -229,5 +230,5 @@ func (s *Server) SetFault(f Fault) (*FaultHandle, error) {
 	return s.faults.add(f)
 }
 
-// ClearFaults ends all faults and lets the requests that they hold go on.
+// ClearFaults ends all faults. The requests that they hold go on.
 func (s *Server) ClearFaults() { s.faults.clearAll() }

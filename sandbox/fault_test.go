@@ -13,7 +13,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// outcome is what became of a request.
+// outcome is the answer to a request, or the error of the transport.
 type outcome struct {
 	reply
 	err error
@@ -55,8 +55,8 @@ func TestFaultActions(t *testing.T) {
 		name   string
 		fault  sandbox.Fault
 		check  func(*testing.T, outcome) // what the client sees, before and after
-		runs   bool                      // the request is processed even where the fault strikes before
-		status int                       // recorded; 0: none was sent
+		runs   bool                      // the request is processed even if the fault strikes before
+		status int                       // recorded; 0 if no answer was sent
 	}{
 		{
 			name: "delay", fault: sandbox.Fault{Delay: delay}, runs: true, status: 200,
@@ -134,8 +134,8 @@ func TestFaultActions(t *testing.T) {
 	}
 }
 
-// wantSpent checks whether a refresh token has been consumed, first by the
-// sandbox's own word and then by presenting it.
+// wantSpent asserts whether a refresh token has been spent. It asks the sandbox and
+// then presents the token.
 func wantSpent(t *testing.T, srv *sandbox.Server, token string, want bool) {
 	t.Helper()
 	current, err := srv.CurrentRefreshToken(token)
@@ -215,13 +215,13 @@ func TestHeldRequestGoesOnWhenTheFaultIsCleared(t *testing.T) {
 	}
 }
 
-// A request whose client has given up still arrives, late: that is what makes an
-// exchange in doubt dangerous.
+// A request can be processed late, after its client has given up. That is why an
+// exchange in doubt is dangerous.
 func TestHeldRequestIsProcessedAfterItsClientHasGone(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
 	token := login(t, srv, "alice")
 	handle := setFault(t, srv, sandbox.Fault{Action: sandbox.ActionHold, Count: 1})
-	done := setFault(t, srv, sandbox.Fault{Endpoint: sandbox.EndpointAPI}) // only to be told of a request
+	done := setFault(t, srv, sandbox.Fault{Endpoint: sandbox.EndpointAPI}) // counts the requests that reach it
 	ctx, cancel := context.WithCancel(testContext(t))
 	got := send(ctx, t, srv, token)
 	if err := handle.Wait(testContext(t), 1); err != nil {
@@ -241,7 +241,7 @@ func TestHeldRequestIsProcessedAfterItsClientHasGone(t *testing.T) {
 	}
 }
 
-func TestTruncatedTrueAnswer(t *testing.T) {
+func TestTruncatedRightAnswer(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
 	token := login(t, srv, "alice")
 	setFault(t, srv, sandbox.Fault{Action: sandbox.ActionTruncate, Bytes: 40, When: sandbox.FaultAfter})
@@ -252,15 +252,15 @@ func TestTruncatedTrueAnswer(t *testing.T) {
 	}
 }
 
-func TestBodyMayHoldTheTrueTokens(t *testing.T) {
+func TestBodyMayHoldTheIssuedTokens(t *testing.T) {
 	srv := start(t, sandbox.Config{Faults: true})
 	token := login(t, srv, "alice")
 	setFault(t, srv, sandbox.Fault{
 		Action: sandbox.ActionBody, When: sandbox.FaultAfter, Count: 1,
-		Body: `{"refresh_token":"{{refresh_token}}","access_token":"{{access_token}}","scope":"spoiled"}`,
+		Body: `{"refresh_token":"{{refresh_token}}","access_token":"{{access_token}}","scope":"changed"}`,
 	})
 	got := mustRefresh(t, srv, token)
-	if got.Scope != "spoiled" || callAPI(t, srv, got.Access).StatusCode != http.StatusOK {
+	if got.Scope != "changed" || callAPI(t, srv, got.Access).StatusCode != http.StatusOK {
 		t.Errorf("scope %q, or the access token does not work", got.Scope)
 	}
 	mustRefresh(t, srv, got.Refresh)

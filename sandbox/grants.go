@@ -12,15 +12,15 @@ import (
 // ErrUnknownToken says that the sandbox never issued this refresh token.
 var ErrUnknownToken = errors.New("the sandbox did not issue this refresh token")
 
-// ErrRevoked says that the grant exists no more, so it has no refresh token that works.
+// ErrRevoked says that the grant was revoked: none of its refresh tokens works.
 var ErrRevoked = errors.New("the grant was revoked")
 
-// tokenHash stands for a refresh token wherever the token itself is not needed.
+// tokenHash identifies a refresh token where the token itself is not needed.
 type tokenHash [sha256.Size]byte
 
 func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
-// signature is the hash in the form that fosite hands around; fromSignature is its inverse.
+// signature returns the hash in the form that fosite passes on. fromSignature is its inverse.
 func (h tokenHash) signature() string { return string(h[:]) }
 
 func fromSignature(signature string) (h tokenHash) {
@@ -28,21 +28,21 @@ func fromSignature(signature string) (h tokenHash) {
 	return h
 }
 
-// prefix identifies the token in logs: the first 8 hex digits of its SHA-256.
+// prefix identifies the token in the log: the first 8 hex digits of its SHA-256.
 func (h tokenHash) prefix() string { return hex.EncodeToString(h[:4]) }
 
-// TokenHash returns the SHA-256 of a refresh token in hex, the key under which
-// Stats counts it. The log shows the first 8 digits.
+// TokenHash returns the SHA-256 of a refresh token in hex. It is the token's key in
+// Stats; the log shows its first 8 digits.
 func TokenHash(refreshToken string) string {
 	h := hashToken(refreshToken)
 	return hex.EncodeToString(h[:])
 }
 
-// grant is one chain of refresh tokens, begun by one login.
+// grant is one chain of refresh tokens, which a login has begun.
 type grant struct {
-	// exchange is held from the look at a refresh token to the issue of the
-	// next one: fosite looks first and rotates later, and two requests between
-	// those steps would both win.
+	// exchange is held from the look-up of a refresh token until the next one is
+	// issued. fosite looks up first and rotates later, so that two requests between
+	// these steps would both succeed.
 	exchange sync.Mutex
 
 	id       string
@@ -50,7 +50,7 @@ type grant struct {
 	username string
 	scopes   []string
 
-	// The rest is guarded by grantTable.mu.
+	// Guarded by grantTable.mu.
 	current     string // the newest refresh token; "" while it is being replaced
 	currentHash tokenHash
 	revoked     bool
@@ -58,8 +58,8 @@ type grant struct {
 
 // tokenState is what is kept of every refresh token ever issued or presented.
 type tokenState struct {
-	grant     *grant // nil: never issued here
-	presented uint32
+	grant     *grant // nil if the token was never issued here
+	presented uint32 // how many requests brought it
 }
 
 // grantTable holds all grants and finds them by any of their refresh tokens.
@@ -80,7 +80,7 @@ func newGrantTable() *grantTable {
 	}
 }
 
-// add begins a grant, without a token yet.
+// add begins a grant, which has no token yet.
 func (t *grantTable) add(g *grant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,7 +94,8 @@ func (t *grantTable) find(id string) *grant {
 	return t.byID[id]
 }
 
-// findByToken finds the grant that a refresh token belongs to, used or not; nil if none.
+// findByToken finds the grant of a refresh token, which may have been used. It
+// returns nil if there is none.
 func (t *grantTable) findByToken(h tokenHash) *grant {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -102,7 +103,7 @@ func (t *grantTable) findByToken(h tokenHash) *grant {
 }
 
 // issue makes token the one refresh token of g that works. A revoked grant stays
-// revoked: its new token is known, and dead.
+// revoked: the new token is known then, but does not work.
 func (t *grantTable) issue(g *grant, token string) {
 	h := hashToken(token)
 	t.mu.Lock()
@@ -114,8 +115,8 @@ func (t *grantTable) issue(g *grant, token string) {
 	}
 }
 
-// use takes the token out of service. It reports whether it was the one that works.
-func (t *grantTable) use(g *grant, h tokenHash) bool {
+// spend ends the token. It reports whether it was the one that works.
+func (t *grantTable) spend(g *grant, h tokenHash) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if g.revoked || g.current == "" || g.currentHash != h {
@@ -125,18 +126,19 @@ func (t *grantTable) use(g *grant, h tokenHash) bool {
 	return true
 }
 
-// tokenStatus is the standing of a presented refresh token.
+// tokenStatus says whether a presented refresh token works, and why it does not.
 type tokenStatus int
 
 const (
 	tokenUnknown tokenStatus = iota
 	tokenActive
-	tokenUsed // superseded by a newer one of a living grant
-	tokenDead // its grant was revoked
+	tokenUsed    // a newer one has replaced it, and the grant lives
+	tokenRevoked // its grant was revoked
 )
 
-// examine says how the token stands, and counts a replay where it was used before.
-func (t *grantTable) examine(h tokenHash) (*grant, tokenStatus) {
+// look returns the grant and the status of a presented token. It counts a replay
+// if the token was used before.
+func (t *grantTable) look(h tokenHash) (*grant, tokenStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	g := t.byToken[h].grant
@@ -147,17 +149,17 @@ func (t *grantTable) examine(h tokenHash) (*grant, tokenStatus) {
 		return g, tokenActive
 	}
 	if g.revoked && g.currentHash == h {
-		return g, tokenDead // the newest token of a revoked grant was never used
+		return g, tokenRevoked // the newest token of a revoked grant was never used
 	}
 	t.replays++
 	if g.revoked {
-		return g, tokenDead
+		return g, tokenRevoked
 	}
 	return g, tokenUsed
 }
 
-// present counts that a request brought this token.
-func (t *grantTable) present(h tokenHash) {
+// countPresentation counts a request that brought this token.
+func (t *grantTable) countPresentation(h tokenHash) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	state := t.byToken[h]
@@ -165,7 +167,7 @@ func (t *grantTable) present(h tokenHash) {
 	t.byToken[h] = state
 }
 
-// revoke ends a grant for good. The hash of its newest token stays, so that a
+// revoke ends a grant for good. It keeps the hash of the newest token, so that a
 // later presentation of that token does not count as a replay.
 func (t *grantTable) revoke(g *grant) {
 	t.mu.Lock()
@@ -175,7 +177,7 @@ func (t *grantTable) revoke(g *grant) {
 
 // newest returns the refresh token of g that works.
 func (t *grantTable) newest(g *grant) (string, error) {
-	g.exchange.Lock() // between use and issue there is none
+	g.exchange.Lock() // between spend and issue there is none
 	defer g.exchange.Unlock()
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -192,7 +194,7 @@ func (t *grantTable) ofUser(username string) []*grant {
 	return slices.Clone(t.byUser[username])
 }
 
-// counts fills in the parts of Stats that the table knows.
+// counts fills in the table's part of Stats.
 func (t *grantTable) counts(s *Stats) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// patience bounds what should happen at once; only a failing test spends it.
+// patience is the time limit of a test for what should happen at once.
 const patience = 30 * time.Second
 
 // start runs a sandbox until the end of the test.
@@ -115,7 +115,7 @@ func refreshForm(token string) url.Values {
 	return url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}
 }
 
-// refresh runs the refresh grant and fails the test where no answer comes.
+// refresh runs the refresh grant and fails the test if there is no answer.
 func refresh(t *testing.T, srv *sandbox.Server, token string) reply {
 	t.Helper()
 	out, err := post(testContext(t), client(t, srv), srv.TokenURL(), refreshForm(token), byDefault)
@@ -169,7 +169,7 @@ func callAPI(t *testing.T, srv *sandbox.Server, token string) *http.Response {
 	return answer
 }
 
-// claimsOf reads a JWT's claims without a check.
+// claimsOf reads a JWT's claims without checking its signature.
 func claimsOf(t *testing.T, token string) map[string]any {
 	t.Helper()
 	parts := strings.Split(token, ".")

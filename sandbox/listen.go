@@ -13,9 +13,10 @@ const (
 	portPoll    = 5 * time.Millisecond
 )
 
-// Listen listens on a TCP address that a listener of this process may just have left. A child
-// process that is being started has that one open, too, until it runs its own program: for a
-// moment the address is in use still. It waits 10 s at most, or until ctx ends.
+// Listen listens on a TCP address. If the address is in use it tries again, for 10 s at most or
+// until ctx ends: when this process closes a listener, its port can remain in use for a moment,
+// because a child process that is just being started inherits the listener and keeps it open
+// until it executes its own program.
 func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, portTimeout)
 	defer cancel()

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Content security policies: nothing is loaded from anywhere. form-action is
-// left open, because browsers apply it to the redirect that follows the form.
+// Content security policies: a page loads nothing from anywhere. They do not set
+// form-action, because browsers apply it to the redirect that follows the form, too.
 const (
 	pagePolicy     = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 	formPostPolicy = pagePolicy + "; script-src 'unsafe-inline'"
@@ -94,7 +94,7 @@ var (
 	formPostPage = pages.Lookup("form_post") // OAuth 2.0 Form Post Response Mode
 )
 
-// showPage writes a page of the sandbox's own.
+// showPage writes one of the sandbox's pages.
 func showPage(a *answer, status int, page *template.Template, data any) {
 	a.Header().Set("Content-Type", "text/html; charset=utf-8")
 	a.Header().Set("Content-Security-Policy", pagePolicy)

@@ -65,8 +65,8 @@ func TestReplayIsOnlyRefused(t *testing.T) {
 	}
 }
 
-// fosite looks at a refresh token first and rotates it later: without a lock for
-// each grant, two requests win.
+// fosite looks a refresh token up first and rotates it later: without a lock for
+// each grant, two requests succeed.
 func TestOneOfManyConcurrentPresentationsWins(t *testing.T) {
 	for _, mode := range []sandbox.ReplayMode{sandbox.ReplayRevoke, sandbox.ReplayRefuse} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -75,18 +75,18 @@ func TestOneOfManyConcurrentPresentationsWins(t *testing.T) {
 			c, ctx, token := client(t, srv), testContext(t), login(t, srv, "alice")
 
 			replies := make([]reply, n)
-			gun := make(chan struct{})
+			begin := make(chan struct{})
 			var wg sync.WaitGroup
 			for i := range n {
 				wg.Go(func() {
-					<-gun
+					<-begin
 					var err error
 					if replies[i], err = post(ctx, c, srv.TokenURL(), refreshForm(token), byDefault); err != nil {
 						t.Errorf("request %d: %v", i, err)
 					}
 				})
 			}
-			close(gun)
+			close(begin)
 			wg.Wait()
 
 			var winners []reply
@@ -241,8 +241,8 @@ func TestAnotherClientsRefreshTokenIsRefused(t *testing.T) {
 	mustRefresh(t, srv, token)
 }
 
-// fosite fills in some defaults at their first use, which is a race where the first requests come at
-// once.
+// fosite fills in some defaults when it first uses them, which is a race if the first requests come at
+// the same time.
 func TestTheFirstExchangesMayComeAtOnce(t *testing.T) {
 	for range 20 {
 		srv := start(t, sandbox.Config{})

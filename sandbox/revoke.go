@@ -7,9 +7,9 @@ import (
 )
 
 // handleRevoke is the revocation endpoint (RFC 7009). Any refresh token of a
-// grant, used or not, ends the whole grant. A token that the sandbox does not
-// know is answered with success, as the RFC asks; so is an access token, which
-// lives on until it expires.
+// grant ends the whole grant, even one that was used before. For a token that the
+// sandbox does not know the answer is a success, as the RFC requires. So it is for
+// an access token, which stays valid until it expires.
 func (s *Server) handleRevoke(a *answer, r *http.Request, c *call) {
 	if err := s.revoke(r, c); err != nil {
 		c.result = errorCode(err)

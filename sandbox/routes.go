@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Paths as at Pagero, and those that only the sandbox has.
+// Paths. Pagero has the same, except for those below /sandbox/.
 const (
 	PathToken     = "/oauth/v2/oauth-token"
 	PathAuthorize = "/oauth/v2/oauth-authorize"
@@ -24,10 +24,10 @@ const (
 	PathStats    = "/sandbox/stats"
 )
 
-// maxRequestBody bounds what a request may bring, in bytes.
+// maxRequestBody is the largest request body, in bytes.
 const maxRequestBody = 1 << 20
 
-// Endpoint names a part of the service, for faults and records.
+// Endpoint is a part of the service, for faults and for the record of requests.
 type Endpoint string
 
 // The endpoints.
@@ -56,22 +56,22 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// Results of requests, beside the error codes.
+// Results of requests, in addition to the error codes.
 const (
 	resultOK           = "ok"
 	resultNotProcessed = "not_processed" // a fault came first
 )
 
-// call is what is known of a request while it is being served.
+// call is the state of a request that is being served.
 type call struct {
 	endpoint  Endpoint
 	start     time.Time
 	grantType string
 	clientID  string
-	username  string    // whose grant the refresh token belongs to, or who logs in
+	username  string    // the user of the refresh token's grant, or of the login
 	presented tokenHash // of the refresh token in the form
 	hasToken  bool
-	// refreshTokenIn is that refresh token itself, for the record only.
+	// refreshTokenIn is that refresh token itself; only the record needs it.
 	refreshTokenIn string
 
 	// Set by the handler.
@@ -81,7 +81,7 @@ type call struct {
 }
 
 // answer is a response that has not been sent yet, so that a fault can still
-// spoil it. It implements http.ResponseWriter for fosite's sake.
+// replace it. It implements http.ResponseWriter because fosite needs one.
 type answer struct {
 	status int
 	header http.Header
@@ -108,9 +108,9 @@ func (a *answer) send(w http.ResponseWriter) {
 	_, _ = w.Write(a.body.Bytes()) // an error means that the client has gone
 }
 
-// serve wraps a handler with all that requests have in common: the record, the
-// faults and the log line, in that order around the handler. The answer is sent
-// last, so that whoever has it finds the request recorded, counted and logged.
+// serve wraps a handler with what all requests have in common: the record, the
+// faults and the log line. The answer is sent last, so that a client that has its
+// answer finds the request recorded, counted and logged.
 func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *call)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.begin() {
@@ -124,49 +124,49 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 			return
 		}
 		c := s.newCall(endpoint, r, body)
-		entry := s.journal.add(c, r, body)
-		defer s.journal.end(entry)
-		defer context.AfterFunc(r.Context(), func() { s.journal.leave(entry) })()
+		entry := s.requests.add(c, r, body)
+		defer s.requests.ended(entry)
+		defer context.AfterFunc(r.Context(), func() { s.requests.clientGone(entry) })()
 		if c.hasToken && endpoint == EndpointToken {
-			s.grants.present(c.presented)
+			s.grants.countPresentation(c.presented)
 		}
-		// The handler sees the body anew, and goes on when the client has gone
-		// away: so does a real server.
+		// The handler reads the body again. It goes on even if the client closes the
+		// connection, as a real server does.
 		inner := r.WithContext(context.WithoutCancel(r.Context()))
 		inner.Body = io.NopCloser(bytes.NewReader(body))
 
 		fault := s.faults.take(c)
 		if fault.at(FaultBefore) {
 			fault.strike(s.closing.Done())
-			if fault.spoils() {
+			if fault.replacesAnswer() {
 				c.result = resultNotProcessed
-				s.spoil(w, r, fault, nil, c, entry)
+				s.sendFault(w, r, fault, nil, c, entry)
 				return
 			}
 		}
 		a := newAnswer()
 		handle(a, inner, c)
-		s.journal.process(entry, c)
+		s.requests.processed(entry, c)
 		if fault.at(FaultAfter) {
 			fault.strike(s.closing.Done())
-			if fault.spoils() {
-				s.spoil(w, r, fault, a, c, entry)
+			if fault.replacesAnswer() {
+				s.sendFault(w, r, fault, a, c, entry)
 				return
 			}
 		}
-		s.finish(c, entry, fault, a.status, c.tells(a.body.Bytes()))
+		s.finish(c, entry, fault, a.status, c.nextTokenIn(a.body.Bytes()))
 		a.send(w)
 	})
 }
 
-// spoil carries out what a fault does in place of sending the answer a, which
-// is nil where the request was not processed.
-func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault *FaultHandle, a *answer, c *call, entry *Request) {
-	spoiled := fault.compose(a, c)
-	if spoiled == nil {
+// sendFault does what the fault does instead of sending the right answer a, which is
+// nil if the request was not processed.
+func (s *Server) sendFault(w http.ResponseWriter, r *http.Request, fault *FaultHandle, a *answer, c *call, entry *Request) {
+	out := fault.answer(a, c)
+	if out == nil {
 		s.finish(c, entry, fault, 0, false)
 	} else {
-		s.finish(c, entry, fault, spoiled.status, c.tells(fault.fault.cut(spoiled.body.Bytes())))
+		s.finish(c, entry, fault, out.status, c.nextTokenIn(fault.fault.cut(out.body.Bytes())))
 	}
 	switch fault.fault.Action {
 	case ActionHang:
@@ -177,21 +177,21 @@ func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault *FaultHandl
 		}
 		panic(http.ErrAbortHandler) // closes the connection
 	case ActionDrop, ActionReset, ActionTruncate:
-		if err := breakOff(w, fault.fault, spoiled); err != nil {
+		if err := breakConnection(w, fault.fault, out); err != nil {
 			s.log.Error("fault could not be carried out", "fault", fault.describe(), "error", err)
 			panic(http.ErrAbortHandler)
 		}
 	default:
-		spoiled.send(w)
+		out.send(w)
 	}
 }
 
-// tells reports whether a body holds the next refresh token, whole.
-func (c *call) tells(body []byte) bool {
+// nextTokenIn reports whether a body holds the whole next refresh token.
+func (c *call) nextTokenIn(body []byte) bool {
 	return c.refreshToken != "" && bytes.Contains(body, []byte(`"`+c.refreshToken+`"`))
 }
 
-// newCall reads from the request what faults, counts and the log line need.
+// newCall reads what the faults, the counts and the log line need from the request.
 func (s *Server) newCall(endpoint Endpoint, r *http.Request, body []byte) *call {
 	c := &call{endpoint: endpoint, start: time.Now()}
 	form, err := url.ParseQuery(string(body))
@@ -200,7 +200,7 @@ func (s *Server) newCall(endpoint Endpoint, r *http.Request, body []byte) *call 
 	}
 	c.grantType = form.Get("grant_type")
 	if name := form.Get("username"); s.storage.hasUser(name) {
-		c.username = name // not logged otherwise: it may be a password in the wrong field
+		c.username = name // an unknown name is not logged: it may be a password in the wrong field
 	}
 	if cred, err := readCredentials(r, form); err == nil {
 		c.clientID = cred.id
@@ -221,10 +221,10 @@ func (s *Server) newCall(endpoint Endpoint, r *http.Request, body []byte) *call 
 	return c
 }
 
-// finish records, counts and logs the end of a request. status 0 means that no
-// answer is sent.
+// finish records, counts and logs the result of a request. A status of 0 means that
+// no answer is sent.
 func (s *Server) finish(c *call, entry *Request, fault *FaultHandle, status int, told bool) {
-	s.journal.finish(entry, c, fault.action(), status, told)
+	s.requests.finish(entry, c, fault.action(), status, told)
 	attrs := []any{"endpoint", c.endpoint, "method", entry.Method, "path", entry.Path}
 	for _, attr := range []struct{ key, value string }{
 		{"grant_type", c.grantType}, {"client_id", c.clientID}, {"user", c.username},
@@ -246,7 +246,7 @@ func (s *Server) finish(c *call, entry *Request, fault *FaultHandle, status int,
 		"duration", time.Since(c.start).Round(time.Microsecond))...)
 }
 
-// shorten keeps what a stranger sent from flooding the log.
+// shorten limits what a client can write into the log.
 func shorten(value string) string {
 	const limit = 64
 	if len(value) <= limit {

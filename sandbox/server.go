@@ -19,20 +19,20 @@ import (
 
 // Server is a running sandbox. It is safe for concurrent use.
 type Server struct {
-	cfg      Config
-	addr     string // host:port, fixed at the first listen
-	identity *identity
-	log      *slog.Logger
+	cfg   Config
+	addr  string // host:port, fixed at the first listen
+	certs *certificates
+	log   *slog.Logger
 
 	tokens   *tokenMaker
 	storage  *storage
 	grants   *grantTable
 	provider fosite.OAuth2Provider
 	sessions *sessionTable
-	codes    sync.Mutex // serializes code exchanges, as grant.exchange does refreshes
+	codes    sync.Mutex // serializes the exchanges of codes, as grant.exchange does those of refresh tokens
 
-	faults  *faultTable
-	journal *journal
+	faults   *faultTable
+	requests *requestLog
 
 	closing  context.Context // done when the server closes
 	close    context.CancelFunc
@@ -40,18 +40,18 @@ type Server struct {
 
 	mu     sync.Mutex
 	http   *http.Server  // nil while paused
-	served chan struct{} // closed when http no longer listens
+	served chan struct{} // closed once http no longer listens
 	closed bool
 }
 
-// Start begins to serve on a loopback address, over TLS with a certificate of
-// its own authority. The caller closes the server.
+// Start begins to serve on a loopback address, over TLS with a certificate of the
+// sandbox's own authority. The caller closes the server.
 func Start(cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("sandbox configuration: %w", err)
 	}
-	id, err := newIdentity()
+	certs, err := newCertificates()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func Start(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:      cfg,
 		addr:     cfg.Addr,
-		identity: id,
+		certs:    certs,
 		log:      cfg.Logger,
 		tokens:   tokens,
 		storage:  store,
@@ -72,7 +72,7 @@ func Start(cfg Config) (*Server, error) {
 		provider: newProvider(store, tokens),
 		sessions: newSessionTable(),
 		faults:   newFaultTable(),
-		journal:  newJournal(),
+		requests: newRequestLog(),
 		closing:  closing,
 		close:    cancel,
 	}
@@ -89,7 +89,7 @@ func newProvider(store *storage, tokens *tokenMaker) fosite.OAuth2Provider {
 		&fosite.Config{
 			ClientAuthenticationStrategy: store.authenticateClient,
 			ScopeStrategy:                fosite.ExactScopeStrategy,
-			AudienceMatchingStrategy:     fosite.DefaultAudienceMatchingStrategy, // set late, it is a race
+			AudienceMatchingStrategy:     fosite.DefaultAudienceMatchingStrategy, // otherwise fosite sets it later, which is a race
 			RefreshTokenScopes:           []string{},                             // every grant gets a refresh token
 			MinParameterEntropy:          1,                                      // Pagero sets no minimum for state
 			OmitRedirectScopeParam:       true,
@@ -98,7 +98,7 @@ func newProvider(store *storage, tokens *tokenMaker) fosite.OAuth2Provider {
 		store,
 		tokens,
 		compose.OAuth2AuthorizeExplicitFactory,
-		compose.OAuth2PKCEFactory, // has to follow the code handler
+		compose.OAuth2PKCEFactory, // must follow the code handler
 		compose.OAuth2RefreshTokenGrantFactory,
 		compose.OAuth2ResourceOwnerPasswordCredentialsFactory, //nolint:staticcheck // deprecated with the grant, which Pagero has
 	)
@@ -118,7 +118,7 @@ func (s *Server) Resume() error {
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	if s.tokens.issuer == "" { // the first time: from here on the port is fixed
+	if s.tokens.issuer == "" { // the first time; from now on the port is fixed
 		s.addr = listener.Addr().String()
 		s.tokens.issuer = s.URL()
 	}
@@ -130,10 +130,10 @@ func (s *Server) Resume() error {
 		Protocols:         &protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{s.identity.server},
+			Certificates: []tls.Certificate{s.certs.server},
 			MinVersion:   tls.VersionTLS12,
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // TLS handshakes that failed: the client says why
+		ErrorLog: log.New(io.Discard, "", 0), // failed TLS handshakes; the client says why
 	}
 	served := make(chan struct{})
 	s.http, s.served = server, served
@@ -155,13 +155,13 @@ func (s *Server) Pause() error {
 		return nil
 	}
 	err := s.http.Close()
-	<-s.served // Close may have come before Serve: the listener is closed only now
+	<-s.served // if Close came before Serve, only Serve closes the listener
 	s.http = nil
 	return err
 }
 
-// Close stops serving, breaks off what hangs, and waits for the requests in
-// flight to end. No line is logged after it returns.
+// Close stops serving, ends the requests that a fault holds back, and waits for
+// all requests in flight. No line is logged after it returns.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -172,7 +172,7 @@ func (s *Server) Close() error {
 	return err
 }
 
-// begin counts a request in, or reports that the server is closed.
+// begin counts a new request. It reports whether the server still takes requests.
 func (s *Server) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,14 +198,14 @@ func (s *Server) RevokeURL() string { return s.URL() + PathRevoke }
 // DocumentsURL returns the URL of the protected API.
 func (s *Server) DocumentsURL() string { return s.URL() + PathDocuments }
 
-// CACertPEM returns the certificate authority that a client has to trust.
-func (s *Server) CACertPEM() []byte { return s.identity.caPEM }
+// CACertPEM returns the certificate authority that a client must trust.
+func (s *Server) CACertPEM() []byte { return s.certs.caPEM }
 
 // Client returns a new HTTP client with its own connections that trusts the
 // sandbox and ignores the environment's proxies.
 func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: s.identity.pool, MinVersion: tls.VersionTLS12},
+		TLSClientConfig: &tls.Config{RootCAs: s.certs.pool, MinVersion: tls.VersionTLS12},
 	}}
 }
 

@@ -8,28 +8,28 @@ import (
 	"github.com/ory/fosite"
 )
 
-// session is what fosite carries through one exchange.
+// session is the sandbox's part of the state that fosite keeps during one exchange.
 type session struct {
 	subject string
 	nonce   string // OpenID Connect, from the authorization request
 
-	// Left here by tokenMaker for those who need them afterwards.
+	// Set by tokenMaker; read by storage and by the token endpoint.
 	refreshToken string
 	lifetime     time.Duration
 }
 
 var _ fosite.Session = (*session)(nil)
 
-// SetExpiresAt ignores fosite's idea of an expiry: tokenMaker and storage keep their own.
+// SetExpiresAt ignores fosite's expiry times: tokenMaker and storage have their own.
 func (s *session) SetExpiresAt(fosite.TokenType, time.Time) {}
 
-// GetExpiresAt returns the zero time, which fosite reads as "by the default lifetime".
+// GetExpiresAt returns the zero time, which to fosite means the default lifetime.
 func (s *session) GetExpiresAt(fosite.TokenType) time.Time { return time.Time{} }
 
 // GetUsername returns the user's name.
 func (s *session) GetUsername() string { return s.subject }
 
-// GetSubject returns the user's name, too.
+// GetSubject returns the user's name as well.
 func (s *session) GetSubject() string { return s.subject }
 
 // SetSubject is called by fosite's password grant with the user's name.

@@ -15,8 +15,8 @@ import (
 // codeLifetime is how long an authorization code may wait for its exchange.
 const codeLifetime = 60 * time.Second
 
-// storage answers fosite's questions from the grant table. It keeps no access
-// tokens: a JWT speaks for itself. It is safe for concurrent use.
+// storage is fosite's view of the clients, users, codes and grants. It keeps no
+// access tokens; see tokenMaker. It is safe for concurrent use.
 type storage struct {
 	grants *grantTable
 	replay ReplayMode
@@ -36,10 +36,10 @@ var (
 	_ pkce.PKCERequestStorage                             = (*storage)(nil)
 )
 
-// authorizationCode is an issued code and the request that it answered.
+// authorizationCode is an issued code with its authorization request.
 type authorizationCode struct {
 	request   fosite.Requester
-	challenge fosite.Requester // the request's PKCE parameters; nil: none
+	challenge fosite.Requester // has the PKCE parameters; nil if there are none
 	used      bool
 	expires   time.Time
 }
@@ -62,7 +62,7 @@ func newStorage(cfg Config) *storage {
 	return s
 }
 
-// GetClient returns the client as it is now; later changes do not alter it.
+// GetClient returns the client. Later changes do not affect the returned value.
 func (s *storage) GetClient(_ context.Context, id string) (fosite.Client, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -73,10 +73,10 @@ func (s *storage) GetClient(_ context.Context, id string) (fosite.Client, error)
 	return c, nil
 }
 
-// ClientAssertionJWTValid refuses all: the sandbox knows no client assertions.
+// ClientAssertionJWTValid refuses everything: the sandbox has no client assertions.
 func (s *storage) ClientAssertionJWTValid(context.Context, string) error { return fosite.ErrNotFound }
 
-// SetClientAssertionJWT refuses all, likewise.
+// SetClientAssertionJWT refuses everything as well.
 func (s *storage) SetClientAssertionJWT(context.Context, string, time.Time) error {
 	return fosite.ErrNotFound
 }
@@ -92,7 +92,7 @@ func (s *storage) Authenticate(_ context.Context, name, password string) (string
 	return name, nil
 }
 
-// hasUser says whether there is a user of that name.
+// hasUser reports whether there is a user of that name.
 func (s *storage) hasUser(name string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -100,8 +100,8 @@ func (s *storage) hasUser(name string) bool {
 	return ok
 }
 
-// CreateRefreshTokenSession puts the refresh token that tokenMaker left in the
-// session into service, and begins the grant if this is its first.
+// CreateRefreshTokenSession makes the refresh token that tokenMaker set in the
+// session the one that works. It begins the grant if this is its first token.
 func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fosite.Requester) error {
 	sess, err := sessionOf(r)
 	if err != nil {
@@ -121,13 +121,13 @@ func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fo
 	return nil
 }
 
-// GetRefreshTokenSession finds the grant of a refresh token. fosite revokes the
-// grant when the answer is ErrInactiveToken; where a replay is only to be
-// refused, the token is therefore not found.
+// GetRefreshTokenSession finds the grant of a refresh token. If the error is
+// ErrInactiveToken, fosite revokes the grant. A replay that is only refused must
+// therefore look like an unknown token.
 func (s *storage) GetRefreshTokenSession(ctx context.Context, signature string, _ fosite.Session) (fosite.Requester, error) {
-	g, status := s.grants.examine(fromSignature(signature))
+	g, status := s.grants.look(fromSignature(signature))
 	switch {
-	case status == tokenUnknown, status == tokenDead,
+	case status == tokenUnknown, status == tokenRevoked,
 		status == tokenUsed && s.replay == ReplayRefuse:
 		return nil, fosite.ErrNotFound
 	}
@@ -148,13 +148,13 @@ func (s *storage) GetRefreshTokenSession(ctx context.Context, signature string, 
 	return r, nil
 }
 
-// DeleteRefreshTokenSession does nothing: used tokens stay known, so that a replay is recognized.
+// DeleteRefreshTokenSession does nothing: used tokens stay known, so that replays are recognized.
 func (s *storage) DeleteRefreshTokenSession(context.Context, string) error { return nil }
 
-// RotateRefreshToken takes the presented token out of service.
+// RotateRefreshToken spends the presented token.
 func (s *storage) RotateRefreshToken(_ context.Context, grantID, signature string) error {
 	g := s.grants.find(grantID)
-	if g == nil || !s.grants.use(g, fromSignature(signature)) {
+	if g == nil || !s.grants.spend(g, fromSignature(signature)) {
 		return fosite.ErrInactiveToken
 	}
 	return nil
@@ -170,7 +170,7 @@ func (s *storage) RevokeRefreshToken(_ context.Context, grantID string) error {
 	return nil
 }
 
-// RevokeAccessToken does nothing: an access token that is out works until it expires.
+// RevokeAccessToken does nothing: an issued access token works until it expires.
 func (s *storage) RevokeAccessToken(context.Context, string) error { return nil }
 
 // CreateAccessTokenSession does nothing.

@@ -14,25 +14,25 @@ import (
 	"time"
 )
 
-// certificateLifetime outlasts any demonstration; the keys exist in memory only.
+// certificateLifetime is longer than any demonstration. The keys exist in memory only.
 const certificateLifetime = 30 * 24 * time.Hour
 
-// identity is the sandbox's own certificate authority and the server
+// certificates are the sandbox's own certificate authority and the server
 // certificate that it issued.
-type identity struct {
+type certificates struct {
 	caPEM  []byte
 	pool   *x509.CertPool
 	server tls.Certificate
 }
 
-// newIdentity makes a certificate authority and has it issue a certificate for
+// newCertificates makes a certificate authority, which issues a certificate for
 // 127.0.0.1, ::1 and localhost.
-func newIdentity() (*identity, error) {
+func newCertificates() (*certificates, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generating the CA key: %w", err)
 	}
-	notBefore := time.Now().Add(-time.Hour) // a clock that is a little behind must not refuse it
+	notBefore := time.Now().Add(-time.Hour) // a client whose clock is a little behind must accept it
 	ca := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "Pagero sandbox CA"},
@@ -72,7 +72,7 @@ func newIdentity() (*identity, error) {
 
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
-	return &identity{
+	return &certificates{
 		caPEM:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
 		pool:   pool,
 		server: tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: serverKey},

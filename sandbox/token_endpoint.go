@@ -24,8 +24,8 @@ func (s *Server) handleToken(a *answer, r *http.Request, c *call) {
 	s.provider.WriteAccessResponse(r.Context(), a, request, response)
 }
 
-// exchange runs one grant. Of concurrent exchanges of one grant, or of codes,
-// each waits for the one before it.
+// exchange processes one token request. Concurrent exchanges of one grant, and
+// those of codes, wait for each other.
 func (s *Server) exchange(r *http.Request, c *call) (fosite.AccessRequester, fosite.AccessResponder, error) {
 	if err := checkForm(r); err != nil {
 		return nil, nil, err
@@ -64,7 +64,7 @@ func (s *Server) exchange(r *http.Request, c *call) (fosite.AccessRequester, fos
 	return request, response, nil
 }
 
-// checkForm refuses what fosite lets pass or answers with another code.
+// checkForm refuses requests that fosite accepts, or refuses with another code.
 func checkForm(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return fosite.ErrInvalidRequest.WithHintf("HTTP method is '%s', expected 'POST'.", r.Method)
@@ -98,7 +98,7 @@ func checkForm(r *http.Request) error {
 	return nil
 }
 
-// complete gives fosite's answer the form of Pagero's.
+// complete brings fosite's answer into the form of Pagero's.
 func (s *Server) complete(request fosite.AccessRequester, response fosite.AccessResponder) error {
 	sess, err := sessionOf(request)
 	if err != nil {

@@ -20,9 +20,9 @@ import (
 // refreshTokenPrefix makes refresh tokens look like Pagero's.
 const refreshTokenPrefix = "_1XBPWQQ_"
 
-// tokenMaker makes and checks the tokens that the sandbox issues: access and ID
-// tokens are JWTs signed with ES256, refresh tokens and codes are random. It
-// implements fosite's token strategy, and is safe for concurrent use.
+// tokenMaker makes and checks tokens: access and ID tokens are JWTs signed with
+// ES256, refresh tokens and codes are random. It implements fosite's token
+// strategy and is safe for concurrent use.
 type tokenMaker struct {
 	issuer   string
 	now      func() time.Time
@@ -66,8 +66,8 @@ func newTokenMaker(now func() time.Time, lifetime time.Duration) (*tokenMaker, e
 
 func (m *tokenMaker) accessTokenLifetime() time.Duration { return time.Duration(m.lifetime.Load()) }
 
-// registered returns the claims that every JWT of the sandbox has. The expiry is
-// rounded up, so that a token never dies before the expires_in that came with it.
+// registered returns the claims that every JWT of the sandbox has. It rounds the
+// expiry up, so that a token never expires before its expires_in is over.
 func (m *tokenMaker) registered(subject, audience string, lifetime time.Duration) jwt.Claims {
 	now := m.now()
 	return jwt.Claims{
@@ -117,7 +117,7 @@ func (m *tokenMaker) verify(token string) (*accessClaims, error) {
 	if claims.Expiry == nil {
 		return nil, errors.New("no expiry")
 	}
-	// An ID token carries the same signature; its audience tells it apart.
+	// An ID token is signed with the same key; it differs in its audience.
 	expected := jwt.Expected{Issuer: m.issuer, AnyAudience: jwt.Audience{m.issuer}, Time: m.now()}
 	if err := claims.ValidateWithLeeway(expected, 0); err != nil {
 		return nil, err
@@ -125,13 +125,13 @@ func (m *tokenMaker) verify(token string) (*accessClaims, error) {
 	return &claims, nil
 }
 
-// AccessTokenSignature returns a name for the token in fosite's storage, which
-// keeps no access tokens.
+// AccessTokenSignature returns the token's hash. fosite would store the token under
+// it, but storage keeps no access tokens.
 func (m *tokenMaker) AccessTokenSignature(_ context.Context, token string) string {
 	return hashToken(token).signature()
 }
 
-// ValidateAccessToken checks the JWT itself; nothing is looked up.
+// ValidateAccessToken checks the token itself.
 func (m *tokenMaker) ValidateAccessToken(_ context.Context, _ fosite.Requester, token string) error {
 	_, err := m.verify(token)
 	return err
@@ -142,8 +142,8 @@ func (m *tokenMaker) RefreshTokenSignature(_ context.Context, token string) stri
 	return hashToken(token).signature()
 }
 
-// GenerateRefreshToken makes the next refresh token and leaves it in the
-// session, from where the storage takes it.
+// GenerateRefreshToken makes the next refresh token and sets it in the session,
+// where storage finds it.
 func (m *tokenMaker) GenerateRefreshToken(_ context.Context, r fosite.Requester) (token, signature string, err error) {
 	s, err := sessionOf(r)
 	if err != nil {
@@ -153,7 +153,7 @@ func (m *tokenMaker) GenerateRefreshToken(_ context.Context, r fosite.Requester)
 	return s.refreshToken, hashToken(s.refreshToken).signature(), nil
 }
 
-// ValidateRefreshToken has nothing to add: a token that the storage found is valid.
+// ValidateRefreshToken accepts every token: storage has found it, so it is valid.
 func (m *tokenMaker) ValidateRefreshToken(context.Context, fosite.Requester, string) error {
 	return nil
 }
@@ -169,7 +169,7 @@ func (m *tokenMaker) GenerateAuthorizeCode(context.Context, fosite.Requester) (c
 	return code, hashToken(code).signature(), nil
 }
 
-// ValidateAuthorizeCode has nothing to add: the storage forgets expired codes.
+// ValidateAuthorizeCode accepts every code: storage has found it and checked its expiry.
 func (m *tokenMaker) ValidateAuthorizeCode(context.Context, fosite.Requester, string) error {
 	return nil
 }

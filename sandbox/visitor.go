@@ -14,25 +14,26 @@ import (
 	"golang.org/x/net/html/atom"
 )
 
-// Bounds of a visit. A login with a spare takes five pages at most.
+// Limits of a visit. A login with a spare needs five pages at most.
 const (
 	maxPages    = 10
 	maxPageSize = 1 << 20 // bytes
 )
 
-// Visitor does what a person with a browser does at an authorization URL: it
-// fills in the sandbox's login page, keeps cookies, follows redirects, forms
-// that post themselves and pages that send the browser on.
+// Visitor does what a person with a browser does at an authorization URL. It
+// fills in the sandbox's login page, keeps cookies, follows redirects, submits
+// forms that post themselves, and follows pages that refresh to another address.
 type Visitor struct {
-	// Client reaches the servers, and decides on redirects; see [Server.Client].
-	// It gets a cookie jar where it has none.
+	// Client sends the requests and decides on redirects; see [Server.Client].
+	// Visit gives it a cookie jar if it has none. A later visit with the same client
+	// is in the same browser session, also with another Username.
 	Client             *http.Client
 	Username, Password string
-	// Cancel presses the button Cancel on the login page.
+	// Cancel makes the visitor press Cancel on the login page.
 	Cancel bool
 }
 
-// Page is a page that a visitor got.
+// Page is a page that a visitor received.
 type Page struct {
 	URL    *url.URL
 	Status int
@@ -40,9 +41,9 @@ type Page struct {
 	Body   string
 }
 
-// Visit opens the address and returns the pages that come, in order. The last
-// one is where the visit has ended. The password is sent to the server of the
-// address and to no other, once.
+// Visit opens the address and returns all pages that it received, in order. The
+// last one is where the visit ended. Visit sends the password once, and only to the
+// server of the address.
 func (v *Visitor) Visit(ctx context.Context, address string) ([]Page, error) {
 	if v.Client.Jar == nil {
 		jar, err := cookiejar.New(nil)
@@ -125,7 +126,7 @@ func (p Page) open(ctx context.Context, link string) (*http.Request, error) {
 	return http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
 }
 
-// submit returns the request that a form makes.
+// submit returns the request that submits a form.
 func (p Page) submit(ctx context.Context, f *pageForm) (*http.Request, error) {
 	target, err := p.URL.Parse(f.action)
 	if err != nil {
@@ -139,21 +140,21 @@ func (p Page) submit(ctx context.Context, f *pageForm) (*http.Request, error) {
 	return r, nil
 }
 
-// pageForm is a form that is to be posted.
+// pageForm is a form to submit.
 type pageForm struct {
 	action string
 	values url.Values
 	login  bool // it asks for a password
 }
 
-// parsedPage is what a page wants of its visitor.
+// parsedPage is what a visitor needs to know of a page.
 type parsedPage struct {
-	form *pageForm // nil: none
-	next string    // where the page sends the browser by itself; "": nowhere
-	text []string  // what can be read, a paragraph each
+	form *pageForm // nil if there is none
+	next string    // where the page refreshes to; "" if it stays
+	text []string  // its headings and paragraphs
 }
 
-// parse reads a page. Anything but HTML asks for nothing.
+// parse reads a page. If it is not HTML, there is nothing to do on it.
 func (p Page) parse() (parsedPage, error) {
 	var parsed parsedPage
 	if !strings.HasPrefix(p.Header.Get("Content-Type"), "text/html") {
@@ -186,7 +187,7 @@ func (p Page) parse() (parsedPage, error) {
 	return parsed, nil
 }
 
-// Text returns what can be read on the page, a line for each paragraph.
+// Text returns the text of the page, with one line for each heading and paragraph.
 func (p Page) Text() string {
 	parsed, err := p.parse()
 	if err != nil || len(parsed.text) == 0 {

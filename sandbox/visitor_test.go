@@ -13,12 +13,12 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// callback stands in for the server that the browser comes back to.
+// callback stands in for the server that the browser is redirected to.
 type callback struct {
 	*httptest.Server
 	mu     sync.Mutex
 	got    []url.Values // the parameters of the requests
-	second string       // where the first page sends the browser; "": it stays
+	second string       // where the first page refreshes to; "" if it stays
 }
 
 func startCallback(t *testing.T) *callback {
@@ -77,7 +77,7 @@ func TestVisitorEndsAtTheCallback(t *testing.T) {
 	}
 }
 
-// exchangeAt redeems the code that the callback got last.
+// exchangeAt exchanges the code that the callback received last.
 func exchangeAt(t *testing.T, srv *sandbox.Server, back *callback) reply {
 	t.Helper()
 	form := url.Values{

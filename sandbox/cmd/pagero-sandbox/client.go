@@ -23,7 +23,7 @@ const (
 	maxAnswer      = 1 << 20 // bytes
 )
 
-// target says which sandbox to talk to.
+// target is the sandbox that a command talks to.
 type target struct{ url, caFile string }
 
 func (t *target) register(flags *flag.FlagSet) {
@@ -35,8 +35,8 @@ func registerCAFile(flags *flag.FlagSet, name *string) {
 	flags.StringVar(name, "ca-file", "", "`file` with the sandbox's certificate authority (required)")
 }
 
-// newClient returns a client that trusts the authority in the file, and nothing
-// else.
+// newClient returns a client that trusts only the certificate authority in the
+// file.
 func newClient(caFile string) (*http.Client, error) {
 	ca, err := os.ReadFile(caFile)
 	if err != nil {
@@ -69,8 +69,8 @@ func (t *target) do(r *http.Request) (status int, body []byte, err error) {
 	return answer.StatusCode, body, err
 }
 
-// login runs the password grant (RFC 6749 section 4.3) and prints the refresh
-// token, and nothing else.
+// login runs the password grant (RFC 6749 section 4.3) and prints only the refresh
+// token.
 func login(ctx context.Context, args []string, std streams) error {
 	var (
 		to                                     target
@@ -81,7 +81,7 @@ func login(ctx context.Context, args []string, std streams) error {
 	flags.StringVar(&clientID, "client-id", sandbox.DefaultClientID, "OAuth client `id`")
 	flags.StringVar(&clientSecret, "client-secret", sandbox.DefaultClientSecret, "OAuth client `secret`")
 	flags.StringVar(&user, "username", sandbox.DefaultUsername, "user `name`")
-	flags.StringVar(&password, "password", "", "the user's `password` (default: the sandbox's own for that user)")
+	flags.StringVar(&password, "password", "", "the user's `password` (default: the one that the sandbox gives this user)")
 	if err := parse(flags, args); err != nil {
 		return err
 	}
@@ -113,7 +113,8 @@ func login(ctx context.Context, args []string, std streams) error {
 	return err
 }
 
-// defaultPassword returns the fixture password of a default user.
+// defaultPassword returns the password of one of the default users, or "" for
+// another name.
 func defaultPassword(username string) string {
 	for _, user := range sandbox.DefaultUsers() {
 		if user.Username == username {
@@ -123,8 +124,8 @@ func defaultPassword(username string) string {
 	return ""
 }
 
-// call asks the protected API for the documents and prints the status and the
-// body. It fails unless the status is 200.
+// call requests the documents of the protected API and prints the status and the
+// body. It fails if the status is not 200.
 func call(ctx context.Context, args []string, std streams) error {
 	var (
 		to    target

@@ -1,6 +1,6 @@
 // Command pagero-sandbox runs a local stand-in for Pagero Online's authorization
-// server, and stands in for what a person does with one: obtain the first refresh
-// token, log in with a browser, and call the API with an access token.
+// server. It also does what a person does with such a server: obtain the first
+// refresh token, log in with a browser, and call the API with an access token.
 package main
 
 import (
@@ -18,7 +18,7 @@ Commands:
   serve   run the sandbox until SIGINT or SIGTERM
   login   log in with a password and print the first refresh token
   visit   open an authorization URL as a browser does, log in, and print the last page
-  call    use an access token at the protected API
+  call    call the protected API with an access token
 
 "pagero-sandbox <command> -h" describes the flags.
 `
@@ -36,7 +36,7 @@ type streams struct {
 	out, err io.Writer
 }
 
-// errUsage says that a message about the flags has been printed already.
+// errUsage means that a message about the flags has been printed already.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -81,8 +81,8 @@ func newFlags(name string, std streams) *flag.FlagSet {
 	return flags
 }
 
-// parse reads the flags, and after them one argument into each of the variables;
-// it refuses anything more or less.
+// parse reads the flags and, after them, exactly one argument for each of the
+// variables.
 func parse(flags *flag.FlagSet, args []string, arguments ...*string) error {
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -20,7 +20,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// asCommand makes the test binary behave as the command, for tests with signals.
+// asCommand is the variable that makes the test binary run the command, for tests with signals.
 const asCommand = "PAGERO_SANDBOX_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -110,7 +110,7 @@ func TestCallWithAGoodToken(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// The command prints no access tokens; let the one stand in the other's place.
+	// The command prints no access token, so the fault sends it as the refresh token.
 	if _, err := srv.SetFault(sandbox.Fault{
 		Action: sandbox.ActionBody, When: sandbox.FaultAfter, Body: `{"refresh_token":"{{access_token}}"}`,
 	}); err != nil {

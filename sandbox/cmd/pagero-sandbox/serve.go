@@ -23,8 +23,8 @@ type ready struct {
 	PID    int    `json:"pid"`
 }
 
-// serve runs the sandbox until a signal, the end of ctx or, if asked for, the
-// end of the standard input.
+// serve runs the sandbox until a signal or the end of ctx. With --exit-with-stdin
+// it also ends when the standard input closes.
 func serve(ctx context.Context, args []string, std streams) error {
 	var (
 		cfg           sandbox.Config
@@ -37,10 +37,10 @@ func serve(ctx context.Context, args []string, std streams) error {
 	flags.StringVar(&cfg.Addr, "addr", sandbox.DefaultAddr, "loopback `address` to listen on; port 0 is any free port")
 	flags.DurationVar(&cfg.AccessTokenLifetime, "access-token-lifetime", sandbox.DefaultAccessTokenLifetime, "lifetime of access tokens, in whole seconds")
 	flags.StringVar(&replay, "replay", replay, "what a used refresh token does: revoke its grant, or refuse")
-	flags.BoolVar(&cfg.Faults, "faults", false, "allow faults, and show requests with their secrets, below /sandbox/")
+	flags.BoolVar(&cfg.Faults, "faults", false, "open the paths below /sandbox/, which set faults and show requests with their secrets")
 	flags.BoolVar(&cfg.OmitClaims, "omit-claims", false, `leave "claims" out of token answers`)
 	flags.StringVar(&caFile, "ca-file", "", "`file` to write the certificate authority to, as PEM")
-	flags.StringVar(&readyFile, "ready-file", "", "`file` to write the JSON line to, in place of the standard output, once the sandbox is ready")
+	flags.StringVar(&readyFile, "ready-file", "", "`file` to write the JSON line to once the sandbox is ready, instead of the standard output")
 	flags.BoolVar(&exitWithStdin, "exit-with-stdin", false, "end when the standard input closes")
 	cfg.Clients = sandbox.DefaultClients()
 	flags.Func("redirect-uri", "another redirect `URI` of the client; may be repeated", func(uri string) error {
@@ -59,7 +59,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 	if err != nil {
 		return err
 	}
-	if err := announce(server, caFile, readyFile, std.out); err != nil {
+	if err := reportReady(server, caFile, readyFile, std.out); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	var stdinClosed chan struct{}
@@ -67,7 +67,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 		stdinClosed = make(chan struct{})
 		go func() {
 			defer close(stdinClosed)
-			_, _ = io.Copy(io.Discard, std.in) // an error is an end, too
+			_, _ = io.Copy(io.Discard, std.in) // an error counts as the end, too
 		}()
 	}
 	select {
@@ -77,8 +77,9 @@ func serve(ctx context.Context, args []string, std streams) error {
 	return server.Close()
 }
 
-// announce writes the certificate authority, then says that the sandbox is ready.
-func announce(server *sandbox.Server, caFile, readyFile string, out io.Writer) error {
+// reportReady writes the certificate authority, then the line that says that the
+// sandbox is ready.
+func reportReady(server *sandbox.Server, caFile, readyFile string, out io.Writer) error {
 	if caFile != "" {
 		if err := writeFile(caFile, server.CACertPEM()); err != nil {
 			return err
@@ -98,7 +99,7 @@ func announce(server *sandbox.Server, caFile, readyFile string, out io.Writer) e
 	return err
 }
 
-// writeFile writes the file whole or not at all: a script that waits for it must
+// writeFile writes the whole file or nothing: a script that waits for the file must
 // not read half of it.
 func writeFile(name string, content []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")

@@ -9,8 +9,7 @@ import (
 )
 
 // visit does what a person with a browser does at an authorization URL, and
-// prints what can be read on the last page. It fails unless that page says, by
-// its status, that all went well.
+// prints the text of the last page. It fails if that page's status is not 200.
 func visit(ctx context.Context, args []string, std streams) error {
 	var (
 		flags   = newFlags("visit", std)
@@ -20,7 +19,7 @@ func visit(ctx context.Context, args []string, std streams) error {
 	)
 	registerCAFile(flags, &caFile)
 	flags.StringVar(&visitor.Username, "username", sandbox.DefaultUsername, "user `name`")
-	flags.StringVar(&visitor.Password, "password", "", "the user's `password` (default: the sandbox's own for that user)")
+	flags.StringVar(&visitor.Password, "password", "", "the user's `password` (default: the one that the sandbox gives this user)")
 	flags.BoolVar(&visitor.Cancel, "cancel", false, "press Cancel on the login page")
 	if err := parse(flags, args, &address); err != nil {
 		return err

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// at reports whether the fault strikes at this point of the request. A nil
-// handle is no fault.
+// at reports whether the fault strikes at this point of the request. A nil handle
+// means that there is no fault.
 func (h *FaultHandle) at(when FaultTime) bool { return h != nil && h.fault.When == when }
 
-// spoils reports whether the fault takes the place of the answer.
-func (h *FaultHandle) spoils() bool {
+// replacesAnswer reports whether the fault's action replaces the right answer.
+func (h *FaultHandle) replacesAnswer() bool {
 	return h.fault.Action != ActionNone && h.fault.Action != ActionHold
 }
 
@@ -37,8 +37,8 @@ func (h *FaultHandle) describe() string {
 	return string(h.fault.When) + ":" + action
 }
 
-// strike tells those who wait, then spends the delay and the hold. It returns
-// early when closing is closed.
+// strike wakes the callers of Wait. Then it waits for the delay and, with ActionHold,
+// until the fault is cleared. It returns early when closing is closed.
 func (h *FaultHandle) strike(closing <-chan struct{}) {
 	t := h.table
 	t.mu.Lock()
@@ -63,15 +63,15 @@ func (h *FaultHandle) strike(closing <-chan struct{}) {
 	}
 }
 
-// delay is the delay of one request.
+// delay returns the delay for one request.
 func (h *FaultHandle) delay() time.Duration {
 	d := h.fault.Delay - h.fault.Jitter
 	return d + time.Duration(rand.Int64N(int64(2*h.fault.Jitter)+1)) //nolint:gosec // nothing secret
 }
 
-// compose returns the answer as the fault has it, or nil where it sends none. a
-// is the true answer, or nil where the request was not processed.
-func (h *FaultHandle) compose(a *answer, c *call) *answer {
+// answer returns the answer that the fault sends, or nil if it sends none. a is the
+// right answer, or nil if the request was not processed.
+func (h *FaultHandle) answer(a *answer, c *call) *answer {
 	f := h.fault
 	out := newAnswer()
 	switch f.Action {
@@ -108,7 +108,7 @@ func (h *FaultHandle) compose(a *answer, c *call) *answer {
 	return out
 }
 
-// cut returns the part of a body that the fault lets through.
+// cut returns the part of the body that the fault sends.
 func (f Fault) cut(body []byte) []byte {
 	if f.Action != ActionTruncate {
 		return body
@@ -116,9 +116,9 @@ func (f Fault) cut(body []byte) []byte {
 	return body[:min(f.Bytes, len(body))]
 }
 
-// breakOff closes the connection in the fault's way: after the beginning of the
-// answer a, or without a word where a is nil.
-func breakOff(w http.ResponseWriter, f Fault, a *answer) error {
+// breakConnection closes the connection as the fault demands: after the beginning of
+// the answer a, or without an answer if a is nil.
+func breakConnection(w http.ResponseWriter, f Fault, a *answer) error {
 	hijacker, ok := w.(http.Hijacker)
 	if !ok {
 		return errors.New("the connection cannot be taken over")
@@ -145,7 +145,8 @@ func breakOff(w http.ResponseWriter, f Fault, a *answer) error {
 	return err
 }
 
-// reset closes the connection with an RST: below TLS, and with no time to linger.
+// reset closes the connection with an RST. It does so below TLS, which would send a
+// close message first.
 func reset(conn net.Conn) error {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()

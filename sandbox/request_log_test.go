@@ -9,9 +9,9 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestTheJournalTellsWhatWasIssuedAndWhetherTheClientWasTold orders faults around
-// one exchange each, and looks at its record.
-func TestTheJournalTellsWhatWasIssuedAndWhetherTheClientWasTold(t *testing.T) {
+// TestTheRecordTellsWhatWasIssuedAndWhetherTheClientWasTold runs one exchange with
+// each fault and checks its record.
+func TestTheRecordTellsWhatWasIssuedAndWhetherTheClientWasTold(t *testing.T) {
 	const enough = 1 << 20
 	for name, test := range map[string]struct {
 		fault        sandbox.Fault
@@ -58,7 +58,7 @@ func TestAClientThatHasGoneIsNotTold(t *testing.T) {
 	}
 	cancel()
 	<-got
-	waitFor(t, "the server to hear of it", func() bool { return srv.Requests()[0].Gone })
+	waitFor(t, "the server to notice it", func() bool { return srv.Requests()[0].Gone })
 	cleared := time.Now()
 	fault.Clear()
 	waitFor(t, "the end of the request", func() bool { return srv.Requests()[0].Done })
@@ -68,7 +68,7 @@ func TestAClientThatHasGoneIsNotTold(t *testing.T) {
 	wantRecord(t, srv, token, true, false)
 }
 
-func TestTheJournalTellsHowLongAClientWaited(t *testing.T) {
+func TestTheRecordTellsHowLongAClientWaited(t *testing.T) {
 	for _, action := range []sandbox.FaultAction{sandbox.ActionNone, sandbox.ActionDrop, sandbox.ActionHang} {
 		t.Run(string(action), func(t *testing.T) {
 			srv := start(t, sandbox.Config{Faults: true})
@@ -99,7 +99,7 @@ func TestTheJournalTellsHowLongAClientWaited(t *testing.T) {
 	}
 }
 
-// wantRecord asserts what the journal says of the one exchange of alice.
+// wantRecord asserts the record of alice's only exchange.
 func wantRecord(t *testing.T, srv *sandbox.Server, token string, issued, told bool) {
 	t.Helper()
 	requests := srv.Requests()
