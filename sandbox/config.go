@@ -12,6 +12,7 @@ import (
 const (
 	DefaultAddr                = "127.0.0.1:0"
 	DefaultAccessTokenLifetime = 600 * time.Second
+	DefaultReplayGrace         = 30 * time.Second
 
 	DefaultClientID     = "sandbox-client"
 	DefaultClientSecret = "sandbox-secret"
@@ -28,6 +29,10 @@ const (
 	ReplayRevoke ReplayMode = "revoke"
 	// ReplayRefuse refuses the used token and leaves the grant alone.
 	ReplayRefuse ReplayMode = "refuse"
+	// ReplayGrace answers with the same tokens again, as Curity does, for
+	// Config.ReplayGrace after the first presentation and as long as the next refresh
+	// token has not been used. After that it does what ReplayRevoke does.
+	ReplayGrace ReplayMode = "grace"
 )
 
 // Grant types (RFC 6749) that the token endpoint knows.
@@ -74,6 +79,9 @@ type Config struct {
 	AccessTokenLifetime time.Duration
 	// Replay defaults to ReplayRevoke.
 	Replay ReplayMode
+	// ReplayGrace is the grace period of the replay mode of that name, 30 s by
+	// default.
+	ReplayGrace time.Duration
 	// OmitClaims leaves the "claims" member out of token answers.
 	OmitClaims bool
 	// Faults allows faults to be set, and opens the paths below /sandbox/,
@@ -126,6 +134,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Replay == "" {
 		c.Replay = ReplayRevoke
 	}
+	if c.ReplayGrace == 0 {
+		c.ReplayGrace = DefaultReplayGrace
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -142,8 +153,8 @@ func (c Config) validate() error {
 	if err := checkLifetime(c.AccessTokenLifetime); err != nil {
 		return err
 	}
-	if c.Replay != ReplayRevoke && c.Replay != ReplayRefuse {
-		return fmt.Errorf("replay mode %q is neither %q nor %q", c.Replay, ReplayRevoke, ReplayRefuse)
+	if err := c.validateModes(); err != nil {
+		return err
 	}
 	for _, client := range c.Clients {
 		if client.ID == "" || client.Secret == "" {
@@ -159,6 +170,19 @@ func (c Config) validate() error {
 		if user.Username == "" || user.Password == "" {
 			return errors.New("a user needs a name and a password")
 		}
+	}
+	return nil
+}
+
+// validateModes checks what the sandbox does other than the strictest server.
+func (c Config) validateModes() error {
+	switch c.Replay {
+	case ReplayRevoke, ReplayRefuse, ReplayGrace:
+	default:
+		return fmt.Errorf("replay mode %q is not %q, %q or %q", c.Replay, ReplayRevoke, ReplayRefuse, ReplayGrace)
+	}
+	if c.ReplayGrace < 0 {
+		return fmt.Errorf("grace period %s is negative", c.ReplayGrace)
 	}
 	return nil
 }

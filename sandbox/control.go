@@ -120,6 +120,7 @@ type requestJSON struct {
 	Refresh    string      `json:"refresh_token,omitempty"`      // presented
 	Next       string      `json:"next_refresh_token,omitempty"` // issued
 	Access     string      `json:"access_token,omitempty"`       // issued
+	Repeated   bool        `json:"repeated,omitempty"`
 	Gone       bool        `json:"gone,omitempty"`
 	Ended      time.Time   `json:"ended,omitzero"`
 	Told       bool        `json:"told,omitempty"` // the answer held the whole next refresh token
@@ -138,7 +139,8 @@ func (s *Server) handleRequests(w http.ResponseWriter, r *http.Request) {
 			Time: q.Time, Endpoint: q.Endpoint, Method: q.Method, Path: q.Path, Query: q.Query,
 			Proto: q.Proto, Header: q.Header, Body: string(q.Body), RemoteAddr: q.RemoteAddr,
 			Processed: q.Processed, Done: q.Done, Status: q.Status, Result: q.Result, Fault: q.Fault,
-			User: q.User, Refresh: q.RefreshToken, Next: q.NextRefreshToken, Access: q.AccessToken, Gone: q.Gone, Ended: q.Ended, Told: q.Told,
+			User: q.User, Refresh: q.RefreshToken, Next: q.NextRefreshToken, Access: q.AccessToken, Repeated: q.Repeated,
+			Gone: q.Gone, Ended: q.Ended, Told: q.Told,
 		})
 	}
 	writeJSON(w, http.StatusOK, list)

@@ -50,6 +50,9 @@ type grant struct {
 	username string
 	scopes   []string
 
+	// lastExchange is guarded by exchange, and nil unless replays have a grace period.
+	lastExchange *completedExchange
+
 	// Guarded by grantTable.mu.
 	current     string // the newest refresh token; "" while it is being replaced
 	currentHash tokenHash
@@ -124,6 +127,13 @@ func (t *grantTable) spend(g *grant, h tokenHash) bool {
 	}
 	g.current, g.currentHash = "", tokenHash{}
 	return true
+}
+
+// isNewest reports whether the token is the one of g that works.
+func (t *grantTable) isNewest(g *grant, h tokenHash) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return g.current != "" && g.currentHash == h
 }
 
 // tokenStatus says whether a presented refresh token works, and why it does not.

@@ -40,6 +40,8 @@ type Request struct {
 	// known before Done, while a fault holds the answer back.
 	AccessToken      string
 	NextRefreshToken string
+	// Repeated says that they were issued to an earlier request; see ReplayGrace.
+	Repeated bool
 	// Gone says that the client closed the connection before the answer was sent.
 	Gone bool
 	// Ended is the time at which the client closed the connection, or else at which
@@ -125,7 +127,7 @@ func (l *requestLog) processed(entry *Request, c *call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	entry.Processed = time.Now()
-	entry.User, entry.AccessToken, entry.NextRefreshToken = c.username, c.accessToken, c.refreshToken
+	entry.User, entry.AccessToken, entry.NextRefreshToken, entry.Repeated = c.username, c.accessToken, c.refreshToken, c.repeated
 }
 
 // clientGone records that the client has closed the connection.

@@ -78,6 +78,7 @@ type call struct {
 	result       string // resultOK, resultNotProcessed or an error code
 	accessToken  string
 	refreshToken string
+	repeated     bool // the tokens were issued to an earlier request
 }
 
 // answer is a response that has not been sent yet, so that a fault can still

@@ -30,11 +30,15 @@ func (s *Server) exchange(r *http.Request, c *call) (fosite.AccessRequester, fos
 	if err := checkForm(r); err != nil {
 		return nil, nil, err
 	}
+	var presented *grant // of the refresh token
 	switch r.PostForm.Get("grant_type") {
 	case GrantRefreshToken:
-		if g := s.grants.findByToken(c.presented); g != nil {
-			g.exchange.Lock()
-			defer g.exchange.Unlock()
+		if presented = s.grants.findByToken(c.presented); presented != nil {
+			presented.exchange.Lock()
+			defer presented.exchange.Unlock()
+			if response := s.repeatedAnswer(r, presented, c); response != nil {
+				return nil, response, nil
+			}
 		}
 	case GrantAuthorizationCode:
 		s.codes.Lock()
@@ -60,6 +64,9 @@ func (s *Server) exchange(r *http.Request, c *call) (fosite.AccessRequester, fos
 	}
 	if sess, err := sessionOf(request); err == nil {
 		c.username = sess.subject
+		if presented != nil && s.cfg.Replay == ReplayGrace {
+			presented.lastExchange = s.completed(sess, c, response)
+		}
 	}
 	return request, response, nil
 }

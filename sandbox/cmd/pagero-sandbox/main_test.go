@@ -169,6 +169,7 @@ func TestBadUsage(t *testing.T) {
 		{[]string{"serve", "extra"}, exitUsage},
 		{[]string{"serve", "--addr", "0.0.0.0:0"}, exitError},
 		{[]string{"serve", "--replay", "forget"}, exitError},
+		{[]string{"serve", "--replay-grace", "-1s"}, exitError},
 		{[]string{"login", "--ca-file", "/nonexistent"}, exitError},
 		{[]string{"help"}, exitOK},
 		{[]string{"serve", "-h"}, exitOK},
