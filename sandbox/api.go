@@ -30,10 +30,10 @@ func (s *Server) handleDocuments(a *answer, r *http.Request, c *call) {
 		return
 	}
 	claims, err := s.tokens.verify(strings.TrimSpace(token))
-	if err != nil {
+	if err != nil || s.cfg.EndAccessTokens && !s.grants.hasNewestAccessToken(claims.GrantID, claims.ID) {
 		c.result = "invalid_token"
 		a.Header().Set("WWW-Authenticate",
-			`Bearer realm="sandbox", error="invalid_token", error_description="The access token is expired or was not issued here"`)
+			`Bearer realm="sandbox", error="invalid_token", error_description="The access token has ended or was not issued here"`)
 		writeJSON(a, http.StatusUnauthorized, map[string]string{"error": c.result})
 		return
 	}

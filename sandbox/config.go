@@ -35,6 +35,17 @@ const (
 	ReplayGrace ReplayMode = "grace"
 )
 
+// AccessTokenFormat is the form of access tokens.
+type AccessTokenFormat string
+
+const (
+	// AccessTokenJWT issues signed JWTs with the claims iss, sub, iat, exp,
+	// client_id and publicid. It is the default.
+	AccessTokenJWT AccessTokenFormat = "jwt"
+	// AccessTokenOpaque issues random strings, from which a client learns nothing.
+	AccessTokenOpaque AccessTokenFormat = "opaque"
+)
+
 // Grant types (RFC 6749) that the token endpoint knows.
 const (
 	GrantRefreshToken      = "refresh_token"
@@ -82,6 +93,12 @@ type Config struct {
 	// ReplayGrace is the grace period of the replay mode of that name, 30 s by
 	// default.
 	ReplayGrace time.Duration
+	// AccessToken defaults to AccessTokenJWT.
+	AccessToken AccessTokenFormat
+	// EndAccessTokens lets only the newest access token of a grant work: a refresh
+	// ends the one before, and a revocation the last one, as with Ory Hydra and
+	// Zitadel. Otherwise an access token works until it expires.
+	EndAccessTokens bool
 	// OmitClaims leaves the "claims" member out of token answers.
 	OmitClaims bool
 	// Faults allows faults to be set, and opens the paths below /sandbox/,
@@ -137,6 +154,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ReplayGrace == 0 {
 		c.ReplayGrace = DefaultReplayGrace
 	}
+	if c.AccessToken == "" {
+		c.AccessToken = AccessTokenJWT
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -183,6 +203,9 @@ func (c Config) validateModes() error {
 	}
 	if c.ReplayGrace < 0 {
 		return fmt.Errorf("grace period %s is negative", c.ReplayGrace)
+	}
+	if c.AccessToken != AccessTokenJWT && c.AccessToken != AccessTokenOpaque {
+		return fmt.Errorf("access token format %q is neither %q nor %q", c.AccessToken, AccessTokenJWT, AccessTokenOpaque)
 	}
 	return nil
 }

@@ -54,9 +54,10 @@ type grant struct {
 	lastExchange *completedExchange
 
 	// Guarded by grantTable.mu.
-	current     string // the newest refresh token; "" while it is being replaced
-	currentHash tokenHash
-	revoked     bool
+	current       string // the newest refresh token; "" while it is being replaced
+	currentHash   tokenHash
+	accessTokenID string // of the newest access token
+	revoked       bool
 }
 
 // tokenState is what is kept of every refresh token ever issued or presented.
@@ -106,13 +107,14 @@ func (t *grantTable) findByToken(h tokenHash) *grant {
 }
 
 // issue makes token the one refresh token of g that works. A revoked grant stays
-// revoked: the new token is known then, but does not work.
-func (t *grantTable) issue(g *grant, token string) {
+// revoked: the new token is known then, but does not work. accessTokenID is that of
+// the access token that is issued with it.
+func (t *grantTable) issue(g *grant, token, accessTokenID string) {
 	h := hashToken(token)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.byToken[h] = tokenState{grant: g}
-	g.currentHash = h
+	g.currentHash, g.accessTokenID = h, accessTokenID
 	if !g.revoked {
 		g.current = token
 	}
@@ -134,6 +136,15 @@ func (t *grantTable) isNewest(g *grant, h tokenHash) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return g.current != "" && g.currentHash == h
+}
+
+// hasNewestAccessToken reports whether the access token is the newest one of a grant
+// that was not revoked.
+func (t *grantTable) hasNewestAccessToken(grantID, accessTokenID string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	g := t.byID[grantID]
+	return g != nil && !g.revoked && g.accessTokenID == accessTokenID
 }
 
 // tokenStatus says whether a presented refresh token works, and why it does not.

@@ -55,7 +55,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := newTokenMaker(cfg.Now, cfg.AccessTokenLifetime)
+	tokens, err := newTokenMaker(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -225,6 +225,6 @@ func (s *Server) Login(ctx context.Context, clientID, username string) (string, 
 	g := &grant{id: uuid.NewString(), clientID: c.GetID(), username: username}
 	token := newRefreshToken()
 	s.grants.add(g)
-	s.grants.issue(g, token)
+	s.grants.issue(g, token, "")
 	return token, nil
 }

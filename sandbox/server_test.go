@@ -28,6 +28,8 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"no port":              {Addr: "127.0.0.1"},
 		"fractional lifetime":  {AccessTokenLifetime: time.Second / 2},
 		"replay mode":          {Replay: "ignore"},
+		"grace period":         {ReplayGrace: -1},
+		"access token":         {AccessToken: "saml"},
 		"client without name":  {Clients: []sandbox.Client{{Secret: "s"}}},
 		"authentication":       {Clients: []sandbox.Client{{ID: "c", Secret: "s", AuthMethod: "none"}}},
 		"user without passwrd": {Users: []sandbox.User{{Username: "u"}}},

@@ -14,8 +14,9 @@ type session struct {
 	nonce   string // OpenID Connect, from the authorization request
 
 	// Set by tokenMaker; read by storage and by the token endpoint.
-	refreshToken string
-	lifetime     time.Duration
+	refreshToken  string
+	accessTokenID string
+	lifetime      time.Duration
 }
 
 var _ fosite.Session = (*session)(nil)

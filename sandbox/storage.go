@@ -117,7 +117,7 @@ func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fo
 		}
 		s.grants.add(g)
 	}
-	s.grants.issue(g, sess.refreshToken)
+	s.grants.issue(g, sess.refreshToken, sess.accessTokenID)
 	return nil
 }
 
@@ -170,7 +170,8 @@ func (s *storage) RevokeRefreshToken(_ context.Context, grantID string) error {
 	return nil
 }
 
-// RevokeAccessToken does nothing: an issued access token works until it expires.
+// RevokeAccessToken does nothing: an access token works until it expires or, with
+// Config.EndAccessTokens, until its grant ends.
 func (s *storage) RevokeAccessToken(context.Context, string) error { return nil }
 
 // CreateAccessTokenSession does nothing.

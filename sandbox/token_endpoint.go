@@ -6,8 +6,9 @@ import (
 	"github.com/ory/fosite"
 )
 
-// issuedClaims is the "claims" member of token answers: at Pagero it is a string too.
-const issuedClaims = "sub client_id"
+// issuedClaims is the member "claims" of token answers. As at Pagero it is a string and
+// names a claim of the access token.
+const issuedClaims = "publicid"
 
 // handleToken is the token endpoint (RFC 6749 section 3.2).
 func (s *Server) handleToken(a *answer, r *http.Request, c *call) {

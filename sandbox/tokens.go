@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,18 +18,27 @@ import (
 	"github.com/ory/fosite/handler/oauth2"
 )
 
-// refreshTokenPrefix makes refresh tokens look like Pagero's.
-const refreshTokenPrefix = "_1XBPWQQ_"
+// Prefixes of random tokens. That of refresh tokens makes them look like Pagero's.
+const (
+	accessTokenPrefix  = "_0XBPWQQ_"
+	refreshTokenPrefix = "_1XBPWQQ_"
+)
 
-// tokenMaker makes and checks tokens: access and ID tokens are JWTs signed with
-// ES256, refresh tokens and codes are random. It implements fosite's token
-// strategy and is safe for concurrent use.
+// publicIDs is the name space of the IDs that PublicID returns.
+var publicIDs = uuid.MustParse("6f0e6c52-31a4-4d3c-9a0c-5b1f6f2f7d10")
+
+// tokenMaker makes and checks tokens. Access and ID tokens are JWTs signed with
+// ES256; refresh tokens, codes and opaque access tokens are random. It implements
+// fosite's token strategy and is safe for concurrent use.
 type tokenMaker struct {
 	issuer   string
 	now      func() time.Time
 	lifetime atomic.Int64 // of access tokens, a time.Duration
 	signer   jose.Signer
 	public   jose.JSONWebKey
+
+	mu     sync.RWMutex
+	opaque map[tokenHash]*accessClaims // of opaque access tokens; nil if they are JWTs
 }
 
 var _ oauth2.CoreStrategy = (*tokenMaker)(nil)
@@ -38,15 +48,24 @@ type accessClaims struct {
 	jwt.Claims
 	ClientID string `json:"client_id"`
 	Scope    string `json:"scope"`
+	PublicID string `json:"publicid"`
+	GrantID  string `json:"delegationId"` // Curity's name
 }
 
 // idClaims are the members of an ID token.
 type idClaims struct {
 	jwt.Claims
-	Nonce string `json:"nonce,omitempty"`
+	Nonce    string `json:"nonce,omitempty"`
+	PublicID string `json:"publicid"`
 }
 
-func newTokenMaker(now func() time.Time, lifetime time.Duration) (*tokenMaker, error) {
+// PublicID returns the value of the claim publicid for a user. It looks random and
+// is always the same; the claim sub is the user's name itself.
+func PublicID(username string) string {
+	return uuid.NewSHA1(publicIDs, []byte(username)).String()
+}
+
+func newTokenMaker(cfg Config) (*tokenMaker, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generating the signing key: %w", err)
@@ -59,8 +78,11 @@ func newTokenMaker(now func() time.Time, lifetime time.Duration) (*tokenMaker, e
 	if err != nil {
 		return nil, fmt.Errorf("making the token signer: %w", err)
 	}
-	m := &tokenMaker{now: now, signer: signer, public: private.Public()}
-	m.lifetime.Store(int64(lifetime))
+	m := &tokenMaker{now: cfg.Now, signer: signer, public: private.Public()}
+	m.lifetime.Store(int64(cfg.AccessTokenLifetime))
+	if cfg.AccessToken == AccessTokenOpaque {
+		m.opaque = map[tokenHash]*accessClaims{}
+	}
 	return m, nil
 }
 
@@ -84,35 +106,44 @@ func (m *tokenMaker) sign(claims any) (string, error) {
 	return jwt.Signed(m.signer).Claims(claims).Serialize()
 }
 
-// GenerateAccessToken signs an access token for the user and client of r.
+// GenerateAccessToken makes an access token for the user and client of r.
 func (m *tokenMaker) GenerateAccessToken(ctx context.Context, r fosite.Requester) (token, signature string, err error) {
 	s, err := sessionOf(r)
 	if err != nil {
 		return "", "", err
 	}
 	s.lifetime = m.accessTokenLifetime()
-	token, err = m.sign(accessClaims{
+	claims := accessClaims{
 		Claims:   m.registered(s.subject, m.issuer, s.lifetime),
 		ClientID: r.GetClient().GetID(),
 		Scope:    joinScopes(r.GetGrantedScopes()),
-	})
+		PublicID: PublicID(s.subject),
+		GrantID:  r.GetID(),
+	}
+	s.accessTokenID = claims.ID
+	if m.opaque == nil {
+		token, err = m.sign(claims)
+	} else {
+		token = accessTokenPrefix + uuid.NewString()
+		m.mu.Lock()
+		m.opaque[hashToken(token)] = &claims
+		m.mu.Unlock()
+	}
 	return token, m.AccessTokenSignature(ctx, token), err
 }
 
 // idToken signs an ID token (OpenID Connect Core section 2).
 func (m *tokenMaker) idToken(s *session, clientID string) (string, error) {
-	return m.sign(idClaims{Claims: m.registered(s.subject, clientID, s.lifetime), Nonce: s.nonce})
+	return m.sign(idClaims{
+		Claims: m.registered(s.subject, clientID, s.lifetime), Nonce: s.nonce, PublicID: PublicID(s.subject),
+	})
 }
 
-// verify checks an access token's signature, issuer and expiry, and returns its claims.
+// verify checks an access token's origin and expiry, and returns its claims.
 func (m *tokenMaker) verify(token string) (*accessClaims, error) {
-	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	claims, err := m.read(token)
 	if err != nil {
-		return nil, fmt.Errorf("not a JWT signed with ES256: %w", err)
-	}
-	var claims accessClaims
-	if err := parsed.Claims(m.public.Key, &claims); err != nil {
-		return nil, fmt.Errorf("signature: %w", err)
+		return nil, err
 	}
 	if claims.Expiry == nil {
 		return nil, errors.New("no expiry")
@@ -121,6 +152,28 @@ func (m *tokenMaker) verify(token string) (*accessClaims, error) {
 	expected := jwt.Expected{Issuer: m.issuer, AnyAudience: jwt.Audience{m.issuer}, Time: m.now()}
 	if err := claims.ValidateWithLeeway(expected, 0); err != nil {
 		return nil, err
+	}
+	return claims, nil
+}
+
+// read returns the claims of an opaque token, or of a JWT that has a valid signature.
+func (m *tokenMaker) read(token string) (*accessClaims, error) {
+	if m.opaque != nil {
+		m.mu.RLock()
+		defer m.mu.RUnlock()
+		claims := m.opaque[hashToken(token)]
+		if claims == nil {
+			return nil, errors.New("unknown token")
+		}
+		return claims, nil
+	}
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		return nil, fmt.Errorf("not a JWT signed with ES256: %w", err)
+	}
+	var claims accessClaims
+	if err := parsed.Claims(m.public.Key, &claims); err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
 	}
 	return &claims, nil
 }

@@ -30,6 +30,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 		cfg           sandbox.Config
 		flags         = newFlags("serve", std)
 		replay        = string(sandbox.ReplayRevoke)
+		accessToken   = string(sandbox.AccessTokenJWT)
 		caFile        string
 		readyFile     string
 		exitWithStdin bool
@@ -39,6 +40,8 @@ func serve(ctx context.Context, args []string, std streams) error {
 	flags.StringVar(&replay, "replay", replay, "what happens if a used refresh token is presented again: revoke its grant, refuse it, or grace: answer the same again for a while")
 	flags.DurationVar(&cfg.ReplayGrace, "replay-grace", sandbox.DefaultReplayGrace, "grace period of --replay=grace")
 	flags.BoolVar(&cfg.Faults, "faults", false, "open the paths below /sandbox/, which set faults and show requests with their secrets")
+	flags.StringVar(&accessToken, "access-token", accessToken, "form of access tokens: jwt or opaque")
+	flags.BoolVar(&cfg.EndAccessTokens, "end-access-tokens", false, "a refresh ends the access token before, and a revocation the last one")
 	flags.BoolVar(&cfg.OmitClaims, "omit-claims", false, `leave "claims" out of token answers`)
 	flags.StringVar(&caFile, "ca-file", "", "`file` to write the certificate authority to, as PEM")
 	flags.StringVar(&readyFile, "ready-file", "", "`file` to write the JSON line to once the sandbox is ready, instead of the standard output")
@@ -51,7 +54,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	cfg.Replay = sandbox.ReplayMode(replay)
+	cfg.Replay, cfg.AccessToken = sandbox.ReplayMode(replay), sandbox.AccessTokenFormat(accessToken)
 	cfg.Logger = slog.New(slog.NewTextHandler(std.err, nil))
 
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
