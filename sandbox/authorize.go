@@ -28,33 +28,48 @@ const (
 // concurrent use.
 type sessionTable struct {
 	mu    sync.Mutex
-	users map[string]string // by the cookie's value
+	users map[string]string // by the session's ID
+}
+
+// browserSession is a login in one browser.
+type browserSession struct {
+	id       string // the cookie's value
+	username string
 }
 
 func newSessionTable() *sessionTable { return &sessionTable{users: map[string]string{}} }
 
-// begin logs a user in and returns the cookie.
-func (t *sessionTable) begin(username string) *http.Cookie {
-	value := rand.Text()
-	t.mu.Lock()
-	t.users[value] = username
-	t.mu.Unlock()
-	return &http.Cookie{
-		Name: sessionCookie, Value: value, Path: "/oauth/v2/",
-		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode,
+// begin logs a user in and sets the cookie. If the user is logged in in this browser
+// already, the session goes on; another user begins another session.
+func (t *sessionTable) begin(w http.ResponseWriter, r *http.Request, username string) browserSession {
+	if now := t.find(r); now.username == username {
+		return now
 	}
+	begun := browserSession{id: rand.Text(), username: username}
+	t.mu.Lock()
+	t.users[begun.id] = username
+	t.mu.Unlock()
+	http.SetCookie(w, &http.Cookie{
+		Name: sessionCookie, Value: begun.id, Path: "/oauth/v2/",
+		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode,
+	})
+	return begun
 }
 
-// user returns the user that is logged in in the request's browser, or "" if
-// there is none.
-func (t *sessionTable) user(r *http.Request) string {
+// find returns the session of the request's browser. It is empty if nobody is
+// logged in there.
+func (t *sessionTable) find(r *http.Request) browserSession {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {
-		return ""
+		return browserSession{}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.users[cookie.Value]
+	username, ok := t.users[cookie.Value]
+	if !ok {
+		return browserSession{}
+	}
+	return browserSession{id: cookie.Value, username: username}
 }
 
 // handleAuthorize is the authorization endpoint (RFC 6749 section 3.1): it asks
@@ -74,23 +89,23 @@ func (s *Server) handleAuthorize(a *answer, r *http.Request, c *call) {
 		username := r.PostForm.Get(fieldUsername)
 		if _, err := s.storage.Authenticate(r.Context(), username, r.PostForm.Get(fieldPassword)); err != nil {
 			c.result = "wrong_password"
-			s.askForLogin(a, r, request, loginPageData{Failed: true, Username: username})
+			s.askForLogin(a, r, request, loginPageData{Failed: true, LoggedIn: s.sessions.find(r).username, Username: username})
 			return
 		}
-		http.SetCookie(a, s.sessions.begin(username))
-		s.grantCode(a, r, request, c, username)
+		s.grantCode(a, r, request, c, s.sessions.begin(a, r, username))
 		return
 	}
 	prompts := strings.Fields(r.Form.Get("prompt"))
-	username := s.sessions.user(r)
+	browser := s.sessions.find(r)
+	loginAsked := slices.Contains(prompts, "login") || slices.Contains(prompts, "select_account")
 	switch {
-	case username != "" && !slices.Contains(prompts, "login"):
-		s.grantCode(a, r, request, c, username)
+	case browser.username != "" && !loginAsked:
+		s.grantCode(a, r, request, c, browser)
 	case slices.Contains(prompts, "none"):
 		s.refuse(a, r, request, c, fosite.ErrLoginRequired)
 	default:
 		c.result = "login_page"
-		s.askForLogin(a, r, request, loginPageData{})
+		s.askForLogin(a, r, request, loginPageData{LoggedIn: browser.username, Username: r.Form.Get("login_hint")})
 	}
 }
 
@@ -127,17 +142,17 @@ func (s *Server) readAuthorizeRequest(r *http.Request) (*fosite.AuthorizeRequest
 }
 
 // grantCode redirects with a code, the state and the issuer (RFC 9207).
-func (s *Server) grantCode(a *answer, r *http.Request, request *fosite.AuthorizeRequest, c *call, username string) {
+func (s *Server) grantCode(a *answer, r *http.Request, request *fosite.AuthorizeRequest, c *call, browser browserSession) {
 	for _, scope := range request.GetRequestedScopes() {
 		request.GrantScope(scope)
 	}
-	sess := &session{subject: username, nonce: request.Form.Get("nonce")}
+	sess := &session{subject: browser.username, browserID: browser.id, nonce: request.Form.Get("nonce")}
 	response, err := s.provider.NewAuthorizeResponse(r.Context(), request, sess)
 	if err != nil {
 		s.refuse(a, r, request, c, err)
 		return
 	}
-	c.result, c.username = resultOK, username
+	c.result, c.username = resultOK, browser.username
 	s.redirect(a, r, request, response)
 }
 

@@ -46,6 +46,21 @@ const (
 	AccessTokenOpaque AccessTokenFormat = "opaque"
 )
 
+// TieMode says how the server ties the grants of one browser session together, as a
+// server does that keeps its tokens in the session.
+type TieMode string
+
+const (
+	// TieNone leaves them independent. It is the default.
+	TieNone TieMode = ""
+	// TieStaleRefused makes the tokens of the other grants of the session stale when
+	// one grant is used. A stale token is refused with invalid_grant.
+	TieStaleRefused TieMode = "stale-refused"
+	// TieStaleEndsBoth makes them stale in the same way. A stale token that is
+	// presented ends all grants of the session, and so does a revocation or a replay.
+	TieStaleEndsBoth TieMode = "stale-ends-both"
+)
+
 // Grant types (RFC 6749) that the token endpoint knows.
 const (
 	GrantRefreshToken      = "refresh_token"
@@ -99,6 +114,8 @@ type Config struct {
 	// ends the one before, and a revocation the last one, as with Ory Hydra and
 	// Zitadel. Otherwise an access token works until it expires.
 	EndAccessTokens bool
+	// TieSessions defaults to TieNone.
+	TieSessions TieMode
 	// OmitClaims leaves the "claims" member out of token answers.
 	OmitClaims bool
 	// Faults allows faults to be set, and opens the paths below /sandbox/,
@@ -206,6 +223,11 @@ func (c Config) validateModes() error {
 	}
 	if c.AccessToken != AccessTokenJWT && c.AccessToken != AccessTokenOpaque {
 		return fmt.Errorf("access token format %q is neither %q nor %q", c.AccessToken, AccessTokenJWT, AccessTokenOpaque)
+	}
+	switch c.TieSessions {
+	case TieNone, TieStaleRefused, TieStaleEndsBoth:
+	default:
+		return fmt.Errorf("tie mode %q is neither %q nor %q", c.TieSessions, TieStaleRefused, TieStaleEndsBoth)
 	}
 	return nil
 }

@@ -43,12 +43,14 @@ type grant struct {
 	// exchange is held from the look-up of a refresh token until the next one is
 	// issued. fosite looks up first and rotates later, so that two requests between
 	// these steps would both succeed.
-	exchange sync.Mutex
+	// Grants that are tied together share it.
+	exchange *sync.Mutex
 
-	id       string
-	clientID string
-	username string
-	scopes   []string
+	id        string
+	clientID  string
+	username  string
+	browserID string // of the browser session that it was begun in; "" if there was none
+	scopes    []string
 
 	// lastExchange is guarded by exchange, and nil unless replays have a grace period.
 	lastExchange *completedExchange
@@ -58,6 +60,7 @@ type grant struct {
 	currentHash   tokenHash
 	accessTokenID string // of the newest access token
 	revoked       bool
+	stale         bool // a grant that it is tied to was used
 }
 
 // tokenState is what is kept of every refresh token ever issued or presented.
@@ -69,18 +72,23 @@ type tokenState struct {
 // grantTable holds all grants and finds them by any of their refresh tokens.
 // It is safe for concurrent use.
 type grantTable struct {
-	mu      sync.RWMutex
-	byID    map[string]*grant
-	byUser  map[string][]*grant
-	byToken map[tokenHash]tokenState
-	replays int
+	ties TieMode
+
+	mu        sync.RWMutex
+	byID      map[string]*grant
+	byUser    map[string][]*grant
+	byBrowser map[string][]*grant // by the browser session; only of grants that are tied
+	byToken   map[tokenHash]tokenState
+	replays   int
 }
 
-func newGrantTable() *grantTable {
+func newGrantTable(ties TieMode) *grantTable {
 	return &grantTable{
-		byID:    map[string]*grant{},
-		byUser:  map[string][]*grant{},
-		byToken: map[tokenHash]tokenState{},
+		ties:      ties,
+		byID:      map[string]*grant{},
+		byUser:    map[string][]*grant{},
+		byBrowser: map[string][]*grant{},
+		byToken:   map[tokenHash]tokenState{},
 	}
 }
 
@@ -88,6 +96,8 @@ func newGrantTable() *grantTable {
 func (t *grantTable) add(g *grant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	g.exchange = &sync.Mutex{}
+	t.tie(g)
 	t.byID[g.id] = g
 	t.byUser[g.username] = append(t.byUser[g.username], g)
 }
@@ -124,10 +134,13 @@ func (t *grantTable) issue(g *grant, token, accessTokenID string) {
 func (t *grantTable) spend(g *grant, h tokenHash) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if g.revoked || g.current == "" || g.currentHash != h {
+	if g.revoked || g.stale || g.current == "" || g.currentHash != h {
 		return false
 	}
 	g.current, g.currentHash = "", tokenHash{}
+	for _, other := range t.tiedTo(g) {
+		other.stale = other != g
+	}
 	return true
 }
 
@@ -135,7 +148,7 @@ func (t *grantTable) spend(g *grant, h tokenHash) bool {
 func (t *grantTable) isNewest(g *grant, h tokenHash) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return g.current != "" && g.currentHash == h
+	return !g.stale && g.current != "" && g.currentHash == h
 }
 
 // hasNewestAccessToken reports whether the access token is the newest one of a grant
@@ -155,6 +168,7 @@ const (
 	tokenActive
 	tokenUsed    // a newer one has replaced it, and the grant lives
 	tokenRevoked // its grant was revoked
+	tokenStale   // a grant that its grant is tied to was used
 )
 
 // look returns the grant and the status of a presented token. It counts a replay
@@ -166,6 +180,8 @@ func (t *grantTable) look(h tokenHash) (*grant, tokenStatus) {
 	switch {
 	case g == nil:
 		return nil, tokenUnknown
+	case g.current != "" && g.currentHash == h && g.stale:
+		return g, tokenStale
 	case g.current != "" && g.currentHash == h:
 		return g, tokenActive
 	}
@@ -188,12 +204,19 @@ func (t *grantTable) countPresentation(h tokenHash) {
 	t.byToken[h] = state
 }
 
-// revoke ends a grant for good. It keeps the hash of the newest token, so that a
+// revoke ends a grant for good, and with TieStaleEndsBoth those that are tied to it.
+// It keeps the hash of the newest token, so that a
 // later presentation of that token does not count as a replay.
 func (t *grantTable) revoke(g *grant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	g.revoked, g.current = true, ""
+	if t.ties != TieStaleEndsBoth {
+		g.end()
+		return
+	}
+	for _, tied := range t.tiedTo(g) {
+		tied.end()
+	}
 }
 
 // newest returns the refresh token of g that works.

@@ -17,7 +17,8 @@ type loginPageData struct {
 	Action       string
 	ClientID     string
 	RedirectHost string
-	Username     string
+	LoggedIn     string // the user of the browser session, "" if there is none
+	Username     string // to fill in
 	Failed       bool
 }
 
@@ -46,6 +47,7 @@ code { overflow-wrap: anywhere; }
 <main>
 <h1>Log in</h1>
 <p><code>{{.ClientID}}</code> asks to act for you at Pagero. After the login you are sent to <code>{{.RedirectHost}}</code>.</p>
+{{with .LoggedIn}}<p>You are logged in as <strong>{{.}}</strong>. Log in again to go on, or log in as another user.</p>{{end}}
 {{if .Failed}}<p class="error" role="alert">The username or the password is wrong.</p>{{end}}
 <form method="post" action="{{.Action}}">
 <label for="username">Username</label>

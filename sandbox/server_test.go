@@ -30,6 +30,7 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"replay mode":          {Replay: "ignore"},
 		"grace period":         {ReplayGrace: -1},
 		"access token":         {AccessToken: "saml"},
+		"tie mode":             {TieSessions: "knot"},
 		"client without name":  {Clients: []sandbox.Client{{Secret: "s"}}},
 		"authentication":       {Clients: []sandbox.Client{{ID: "c", Secret: "s", AuthMethod: "none"}}},
 		"user without passwrd": {Users: []sandbox.User{{Username: "u"}}},

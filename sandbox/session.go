@@ -10,8 +10,9 @@ import (
 
 // session is the sandbox's part of the state that fosite keeps during one exchange.
 type session struct {
-	subject string
-	nonce   string // OpenID Connect, from the authorization request
+	subject   string
+	nonce     string // OpenID Connect, from the authorization request
+	browserID string // of the browser session, "" if there was none
 
 	// Set by tokenMaker; read by storage and by the token endpoint.
 	refreshToken  string

@@ -46,7 +46,7 @@ type authorizationCode struct {
 
 func newStorage(cfg Config) *storage {
 	s := &storage{
-		grants:  newGrantTable(),
+		grants:  newGrantTable(cfg.TieSessions),
 		replay:  cfg.Replay,
 		now:     cfg.Now,
 		clients: map[string]*client{},
@@ -110,10 +110,11 @@ func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fo
 	g := s.grants.find(r.GetID())
 	if g == nil {
 		g = &grant{
-			id:       r.GetID(),
-			clientID: r.GetClient().GetID(),
-			username: sess.subject,
-			scopes:   slices.Clone(r.GetGrantedScopes()),
+			id:        r.GetID(),
+			clientID:  r.GetClient().GetID(),
+			username:  sess.subject,
+			browserID: sess.browserID,
+			scopes:    slices.Clone(r.GetGrantedScopes()),
 		}
 		s.grants.add(g)
 	}
@@ -127,6 +128,9 @@ func (s *storage) CreateRefreshTokenSession(_ context.Context, _, _ string, r fo
 func (s *storage) GetRefreshTokenSession(ctx context.Context, signature string, _ fosite.Session) (fosite.Requester, error) {
 	g, status := s.grants.look(fromSignature(signature))
 	switch {
+	case status == tokenStale:
+		s.grants.endStale(g)
+		return nil, fosite.ErrNotFound
 	case status == tokenUnknown, status == tokenRevoked,
 		status == tokenUsed && s.replay == ReplayRefuse:
 		return nil, fosite.ErrNotFound

@@ -31,6 +31,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 		flags         = newFlags("serve", std)
 		replay        = string(sandbox.ReplayRevoke)
 		accessToken   = string(sandbox.AccessTokenJWT)
+		ties          = string(sandbox.TieNone)
 		caFile        string
 		readyFile     string
 		exitWithStdin bool
@@ -42,6 +43,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 	flags.BoolVar(&cfg.Faults, "faults", false, "open the paths below /sandbox/, which set faults and show requests with their secrets")
 	flags.StringVar(&accessToken, "access-token", accessToken, "form of access tokens: jwt or opaque")
 	flags.BoolVar(&cfg.EndAccessTokens, "end-access-tokens", false, "a refresh ends the access token before, and a revocation the last one")
+	flags.StringVar(&ties, "tie-sessions", ties, "tie the grants of one browser session together: the use of one makes the others stale, and a stale one is refused (stale-refused) or ends them all (stale-ends-both)")
 	flags.BoolVar(&cfg.OmitClaims, "omit-claims", false, `leave "claims" out of token answers`)
 	flags.StringVar(&caFile, "ca-file", "", "`file` to write the certificate authority to, as PEM")
 	flags.StringVar(&readyFile, "ready-file", "", "`file` to write the JSON line to once the sandbox is ready, instead of the standard output")
@@ -55,6 +57,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 		return err
 	}
 	cfg.Replay, cfg.AccessToken = sandbox.ReplayMode(replay), sandbox.AccessTokenFormat(accessToken)
+	cfg.TieSessions = sandbox.TieMode(ties)
 	cfg.Logger = slog.New(slog.NewTextHandler(std.err, nil))
 
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
