@@ -62,7 +62,7 @@ func (s *Server) handleMetadata(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint_auth_methods_supported":          []string{AuthBasic, AuthPost},
 		"revocation_endpoint_auth_methods_supported":     []string{AuthBasic, AuthPost},
 		"code_challenge_methods_supported":               []string{"S256"},
-		"authorization_response_iss_parameter_supported": true,
+		"authorization_response_iss_parameter_supported": !s.cfg.OmitIssuer,
 	})
 }
 

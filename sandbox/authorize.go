@@ -176,7 +176,9 @@ func (s *Server) redirect(a *answer, r *http.Request, request *fosite.AuthorizeR
 	if request.GetState() == "" {
 		response.GetParameters().Del("state")
 	}
-	response.AddParameter("iss", s.tokens.issuer)
+	if !s.cfg.OmitIssuer {
+		response.AddParameter("iss", s.tokens.issuer)
+	}
 	if request.GetResponseMode() == fosite.ResponseModeFormPost {
 		a.Header().Set("Content-Security-Policy", formPostPolicy)
 	}

@@ -276,6 +276,13 @@ func TestFormPostResponseMode(t *testing.T) {
 	}
 }
 
+func TestTheIssuerCanBeOmitted(t *testing.T) {
+	srv := start(t, sandbox.Config{OmitIssuer: true})
+	if got := newBrowser(t, srv).logIn(authorizeQuery()); got.Has("iss") {
+		t.Errorf("the redirect has iss %q", got.Get("iss"))
+	}
+}
+
 func TestStateIsOptional(t *testing.T) {
 	srv := start(t, sandbox.Config{})
 	query := authorizeQuery()

@@ -118,6 +118,8 @@ type Config struct {
 	TieSessions TieMode
 	// OmitClaims leaves the "claims" member out of token answers.
 	OmitClaims bool
+	// OmitIssuer leaves the parameter "iss" (RFC 9207) out of authorization answers.
+	OmitIssuer bool
 	// Faults allows faults to be set, and opens the paths below /sandbox/,
 	// which show requests with all their secrets.
 	Faults bool

@@ -45,6 +45,7 @@ func serve(ctx context.Context, args []string, std streams) error {
 	flags.BoolVar(&cfg.EndAccessTokens, "end-access-tokens", false, "a refresh ends the access token before, and a revocation the last one")
 	flags.StringVar(&ties, "tie-sessions", ties, "tie the grants of one browser session together: the use of one makes the others stale, and a stale one is refused (stale-refused) or ends them all (stale-ends-both)")
 	flags.BoolVar(&cfg.OmitClaims, "omit-claims", false, `leave "claims" out of token answers`)
+	flags.BoolVar(&cfg.OmitIssuer, "omit-issuer", false, `leave "iss" out of authorization answers`)
 	flags.StringVar(&caFile, "ca-file", "", "`file` to write the certificate authority to, as PEM")
 	flags.StringVar(&readyFile, "ready-file", "", "`file` to write the JSON line to once the sandbox is ready, instead of the standard output")
 	flags.BoolVar(&exitWithStdin, "exit-with-stdin", false, "end when the standard input closes")
