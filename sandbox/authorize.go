@@ -39,8 +39,8 @@ type browserSession struct {
 
 func newSessionTable() *sessionTable { return &sessionTable{users: map[string]string{}} }
 
-// begin logs a user in and sets the cookie. If the user is logged in in this browser
-// already, the session goes on; another user begins another session.
+// begin logs a user in and sets the cookie. If the browser has a session of this user,
+// that session goes on; another user gets another session.
 func (t *sessionTable) begin(w http.ResponseWriter, r *http.Request, username string) browserSession {
 	if now := t.find(r); now.username == username {
 		return now
@@ -56,8 +56,7 @@ func (t *sessionTable) begin(w http.ResponseWriter, r *http.Request, username st
 	return begun
 }
 
-// find returns the session of the request's browser. It is empty if nobody is
-// logged in there.
+// find returns the session of the request's browser. It is empty if there is none.
 func (t *sessionTable) find(r *http.Request) browserSession {
 	cookie, err := r.Cookie(sessionCookie)
 	if err != nil {

@@ -1,75 +1,115 @@
 package sandbox
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 )
 
+// duration is a time.Duration that is text in JSON, as time.ParseDuration reads it.
+type duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler. An empty text is 0.
+func (d *duration) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = 0
+		return nil
+	}
+	parsed, err := time.ParseDuration(string(text))
+	*d = duration(parsed)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
 // faultJSON is the JSON form of a fault.
 type faultJSON struct {
-	ID        int               `json:"id,omitempty"` // in answers
-	Hits      int               `json:"hits"`         // in answers
-	Endpoint  Endpoint          `json:"endpoint"`
-	When      FaultTime         `json:"when"`
-	Count     int               `json:"count"`
-	User      string            `json:"user,omitempty"`
-	GrantType string            `json:"grant_type,omitempty"`
-	Delay     string            `json:"delay,omitempty"` // as time.ParseDuration reads it
-	Jitter    string            `json:"jitter,omitempty"`
-	Action    FaultAction       `json:"action"`
-	Bytes     int               `json:"bytes,omitempty"`
-	Status    int               `json:"status,omitempty"`
-	Headers   map[string]string `json:"headers,omitempty"`
-	Body      string            `json:"body,omitempty"`
+	ID     int    `json:"id,omitempty"`     // in answers
+	Hits   int    `json:"hits"`             // in answers
+	Preset string `json:"preset,omitempty"` // in requests; see Preset
+
+	Endpoint    Endpoint          `json:"endpoint"`
+	When        FaultTime         `json:"when"`
+	Count       int               `json:"count"`
+	Lasts       duration          `json:"for,omitempty"`
+	Result      string            `json:"result,omitempty"`
+	User        string            `json:"user,omitempty"`
+	GrantType   string            `json:"grant_type,omitempty"`
+	Delay       duration          `json:"delay,omitempty"`
+	Jitter      duration          `json:"jitter,omitempty"`
+	Action      FaultAction       `json:"action"`
+	Bytes       int               `json:"bytes,omitempty"`
+	Status      int               `json:"status,omitempty"`
+	Headers     map[string]string `json:"headers,omitempty"`
+	Members     map[string]any    `json:"members,omitempty"`
+	Body        string            `json:"body,omitempty"`
+	Encoding    Encoding          `json:"encoding,omitempty"`
+	HeaderBytes int               `json:"header_bytes,omitempty"`
+	DateSkew    duration          `json:"date_skew,omitempty"`
 }
 
-func (f faultJSON) decode() (Fault, error) {
-	var delay, jitter time.Duration
-	for _, d := range []struct {
-		text string
-		to   *time.Duration
-	}{{f.Delay, &delay}, {f.Jitter, &jitter}} {
-		if d.text == "" {
-			continue
-		}
-		var err error
-		if *d.to, err = time.ParseDuration(d.text); err != nil {
-			return Fault{}, err
-		}
-	}
+func (f faultJSON) fault() Fault {
 	return Fault{
-		Endpoint: f.Endpoint, When: f.When, Count: f.Count, User: f.User, GrantType: f.GrantType,
-		Delay: delay, Jitter: jitter, Action: f.Action, Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Body: f.Body,
-	}, nil
+		Endpoint: f.Endpoint, When: f.When, Count: f.Count, Lasts: time.Duration(f.Lasts),
+		Result: f.Result, User: f.User, GrantType: f.GrantType,
+		Delay: time.Duration(f.Delay), Jitter: time.Duration(f.Jitter), Action: f.Action,
+		Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Members: f.Members, Body: f.Body,
+		Encoding: f.Encoding, HeaderBytes: f.HeaderBytes, DateSkew: time.Duration(f.DateSkew),
+	}
 }
 
-// encode returns the JSON form. The caller holds faultTable.mu.
-func (h *FaultHandle) encode() faultJSON {
-	f := h.fault
-	out := faultJSON{
-		ID: h.id, Hits: h.hits,
-		Endpoint: f.Endpoint, When: f.When, Count: f.Count, User: f.User, GrantType: f.GrantType,
-		Action: f.Action, Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Body: f.Body,
+func (f Fault) json() faultJSON {
+	return faultJSON{
+		Endpoint: f.Endpoint, When: f.When, Count: f.Count, Lasts: duration(f.Lasts),
+		Result: f.Result, User: f.User, GrantType: f.GrantType,
+		Delay: duration(f.Delay), Jitter: duration(f.Jitter), Action: f.Action,
+		Bytes: f.Bytes, Status: f.Status, Headers: f.Headers, Members: f.Members, Body: f.Body,
+		Encoding: f.Encoding, HeaderBytes: f.HeaderBytes, DateSkew: duration(f.DateSkew),
 	}
-	if f.Delay > 0 {
-		out.Delay = f.Delay.String()
-	}
-	if f.Jitter > 0 {
-		out.Jitter = f.Jitter.String()
-	}
+}
+
+// json returns the JSON form. The caller holds faultTable.mu.
+func (h *FaultHandle) json() faultJSON {
+	out := h.fault.json()
+	out.ID, out.Hits = h.id, h.hits
 	return out
 }
 
-func (s *Server) handleSetFault(w http.ResponseWriter, r *http.Request) {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequestBody))
-	decoder.DisallowUnknownFields()
+// readFault reads a fault from a request. If the request names a preset, its other
+// fields change that preset.
+func readFault(body []byte) (Fault, error) {
+	var named struct {
+		Preset string `json:"preset"`
+	}
+	if err := json.Unmarshal(body, &named); err != nil {
+		return Fault{}, err
+	}
 	var wire faultJSON
+	if named.Preset != "" {
+		preset, err := Preset(named.Preset)
+		if err != nil {
+			return Fault{}, err
+		}
+		wire = preset.json()
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&wire); err != nil {
+		return Fault{}, err
+	}
+	return wire.fault(), nil
+}
+
+func (s *Server) handleSetFault(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
+	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
 	}
-	fault, err := wire.decode()
+	fault, err := readFault(body)
 	if err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
@@ -80,7 +120,7 @@ func (s *Server) handleSetFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.faults.mu.Lock()
-	wire = handle.encode()
+	wire := handle.json()
 	s.faults.mu.Unlock()
 	writeJSON(w, http.StatusCreated, wire)
 }
@@ -89,7 +129,7 @@ func (s *Server) handleListFaults(w http.ResponseWriter, _ *http.Request) {
 	list := []faultJSON{}
 	s.faults.mu.Lock()
 	for _, handle := range s.faults.set {
-		list = append(list, handle.encode())
+		list = append(list, handle.json())
 	}
 	s.faults.mu.Unlock()
 	writeJSON(w, http.StatusOK, list)

@@ -58,7 +58,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{``, `[]`, `{"unknown":1}`, `{"delay":"soon"}`, `{"delay":"1s","jitter":"2s"}`, `{"action":"explode"}`} {
+	for _, bad := range []string{``, `[]`, `{"unknown":1}`, `{"delay":"soon"}`, `{"delay":"1s","jitter":"2s"}`, `{"action":"explode"}`, `{"preset":"none"}`, `{"for":1}`} {
 		control(http.MethodPost, sandbox.PathFaults, bad, http.StatusBadRequest, nil)
 	}
 	control(http.MethodPost, sandbox.PathFaults,
@@ -87,7 +87,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 	if len(requests) != 1 || requests[0].Status != 503 || !strings.Contains(requests[0].Body, token) || !requests[0].Processed.IsZero() {
 		t.Errorf("requests: %+v", requests)
 	}
-	mustRefresh(t, srv, token)
+	newest := mustRefresh(t, srv, token).Refresh
 	control(http.MethodGet, sandbox.PathRequests, "", http.StatusOK, &requests)
 	if len(requests) != 2 || requests[1].Processed.IsZero() {
 		t.Errorf("requests: %+v", requests)
@@ -96,6 +96,10 @@ func TestFaultsOverHTTP(t *testing.T) {
 	control(http.MethodGet, sandbox.PathStats, "", http.StatusOK, &stats)
 	if stats.Presented[sandbox.TokenHash(token)] != 2 {
 		t.Errorf("stats: %+v", stats)
+	}
+	control(http.MethodPost, sandbox.PathFaults, `{"preset":"token-type","count":1,"for":"1h","members":{"scope":"all"}}`, http.StatusCreated, nil)
+	if got := mustRefresh(t, srv, newest); got.Type != "jwt-bearer" || got.Scope != "all" {
+		t.Errorf("with a preset: token_type %q, scope %q", got.Type, got.Scope)
 	}
 	control(http.MethodDelete, sandbox.PathFaults, "", http.StatusNoContent, nil)
 	control(http.MethodGet, sandbox.PathFaults, "", http.StatusOK, &faults)

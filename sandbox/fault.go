@@ -1,12 +1,11 @@
 package sandbox
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -47,6 +46,26 @@ const (
 	// ActionBody sends Body instead of the right body. Status and headers are the
 	// right ones if the request was processed.
 	ActionBody FaultAction = "body"
+	// ActionAlter sends the right answer, with Status, Headers and Members changed. It
+	// needs FaultAfter. Without any change it sends the right answer as it is, for
+	// Encoding, HeaderBytes and DateSkew.
+	ActionAlter FaultAction = "alter"
+)
+
+// Encoding is how a body is compressed, although the client does not ask for it.
+type Encoding string
+
+const (
+	// EncodingNone does not compress.
+	EncodingNone Encoding = ""
+	// EncodingGzip compresses with gzip (RFC 1952).
+	EncodingGzip Encoding = "gzip"
+	// EncodingDeflate compresses with deflate in the zlib format (RFC 1950), which
+	// HTTP means by "deflate".
+	EncodingDeflate Encoding = "deflate"
+	// EncodingRawDeflate compresses with deflate alone (RFC 1951) and calls it
+	// "deflate", as some servers do.
+	EncodingRawDeflate Encoding = "raw-deflate"
 )
 
 // Placeholders in Fault.Body for the issued tokens.
@@ -62,6 +81,12 @@ type Fault struct {
 	// Count is the number of requests that it applies to; 0 means all until it is
 	// cleared.
 	Count int
+	// Lasts ends the fault when that time has passed since it was set; 0 means never.
+	Lasts time.Duration
+	// Result restricts it to requests with this result, such as "ok" or
+	// "invalid_grant". The result is known once the request has been processed, so
+	// this needs FaultAfter, and no fault without a Result must strike before.
+	Result string
 	// User and GrantType restrict it to requests that concern a grant of this user
 	// and have this grant type; empty means any.
 	User      string
@@ -74,9 +99,21 @@ type Fault struct {
 	Jitter  time.Duration
 	Action  FaultAction
 	Bytes   int               // for ActionTruncate
-	Status  int               // for ActionStatus; instead of the right one for ActionBody and ActionTruncate
+	Status  int               // for ActionStatus; instead of the right one for the others that send an answer
 	Body    string            // for ActionStatus and ActionBody; instead of the right one for ActionTruncate
 	Headers map[string]string // replace other headers of the same name; an empty value removes one
+	Members map[string]any    // for ActionAlter, of a JSON body; nil removes one
+
+	// For ActionStatus, ActionBody and ActionAlter. Encoding names itself in
+	// Content-Encoding, which Headers can remove.
+	Encoding    Encoding
+	HeaderBytes int           // of cookies in front of the body
+	DateSkew    time.Duration // of the header Date
+}
+
+// sendsWholeAnswer reports whether the action sends an answer that is not cut.
+func (f *Fault) sendsWholeAnswer() bool {
+	return f.Action == ActionStatus || f.Action == ActionBody || f.Action == ActionAlter
 }
 
 // validate fills in the defaults and returns an error if the fault is not valid.
@@ -90,7 +127,7 @@ func (f *Fault) validate() error {
 	endpoints := []Endpoint{EndpointToken, EndpointAuthorize, EndpointRevoke, EndpointAPI}
 	actions := []FaultAction{
 		ActionNone, ActionHold, ActionDrop, ActionReset, ActionHang,
-		ActionTruncate, ActionStatus, ActionBody,
+		ActionTruncate, ActionStatus, ActionBody, ActionAlter,
 	}
 	placeholders := strings.Contains(f.Body, PlaceholderAccessToken) || strings.Contains(f.Body, PlaceholderRefreshToken)
 	switch {
@@ -100,8 +137,8 @@ func (f *Fault) validate() error {
 		return fmt.Errorf("when is %q, neither %q nor %q", f.When, FaultBefore, FaultAfter)
 	case !slices.Contains(actions, f.Action):
 		return fmt.Errorf("action %q is not known", f.Action)
-	case f.Count < 0 || f.Delay < 0 || f.Bytes < 0:
-		return errors.New("count, delay and bytes must not be negative")
+	case f.Count < 0 || f.Lasts < 0 || f.Delay < 0 || f.Bytes < 0 || f.HeaderBytes < 0:
+		return errors.New("counts, times and sizes must not be negative")
 	case f.Jitter < 0 || f.Jitter > f.Delay:
 		return errors.New("jitter must be between 0 and the delay")
 	case f.Action == ActionStatus && f.Status == 0:
@@ -111,124 +148,27 @@ func (f *Fault) validate() error {
 	case placeholders && (f.When != FaultAfter || f.Endpoint != EndpointToken):
 		return errors.New("placeholders need the tokens of a processed token request: when=after, endpoint=token")
 	}
-	return nil
+	return f.validateAnswer()
 }
 
-// FaultHandle observes and clears a fault that was set. It is safe for concurrent use.
-type FaultHandle struct {
-	fault    Fault
-	table    *faultTable
-	released chan struct{} // closed when the fault is cleared
-
-	// Guarded by faultTable.mu.
-	id        int
-	remaining int // how many requests it still applies to, if fault.Count is set
-	hits      int
-	cleared   bool
-}
-
-// Hits returns how many requests the fault has struck.
-func (h *FaultHandle) Hits() int {
-	h.table.mu.Lock()
-	defer h.table.mu.Unlock()
-	return h.hits
-}
-
-// Wait waits until the fault has struck n requests. A fault strikes when the
-// request has arrived or, with FaultAfter, when it has been processed. The delay
-// and the action follow.
-func (h *FaultHandle) Wait(ctx context.Context, n int) error {
-	for {
-		h.table.mu.Lock()
-		hits, changed := h.hits, h.table.changed
-		h.table.mu.Unlock()
-		if hits >= n {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for a faulted request: %w", context.Cause(ctx))
-		}
+// validateAnswer checks how the right answer is changed or dressed.
+func (f *Fault) validateAnswer() error {
+	encodings := []Encoding{EncodingNone, EncodingGzip, EncodingDeflate, EncodingRawDeflate}
+	dressed := f.Encoding != EncodingNone || f.HeaderBytes > 0 || f.DateSkew != 0
+	switch {
+	case f.Result != "" && f.When != FaultAfter:
+		return errors.New("a result is known only after the processing: when=after")
+	case f.Action == ActionAlter && f.When != FaultAfter:
+		return errors.New("action alter needs the right answer: when=after")
+	case len(f.Members) > 0 && f.Action != ActionAlter:
+		return errors.New("members need action alter")
+	case !slices.Contains(encodings, f.Encoding):
+		return fmt.Errorf("encoding %q is not known", f.Encoding)
+	case dressed && !f.sendsWholeAnswer():
+		return errors.New("encoding, header_bytes and date_skew need action status, body or alter")
 	}
-}
-
-// Clear ends the fault. The requests that it holds go on.
-func (h *FaultHandle) Clear() {
-	h.table.mu.Lock()
-	defer h.table.mu.Unlock()
-	h.table.clear(h)
-}
-
-// faultTable holds the faults in the order in which they were set. It is safe
-// for concurrent use.
-type faultTable struct {
-	mu      sync.Mutex
-	lastID  int
-	set     []*FaultHandle
-	changed chan struct{} // closed and replaced at every hit
-}
-
-func newFaultTable() *faultTable { return &faultTable{changed: make(chan struct{})} }
-
-func (t *faultTable) add(f Fault) (*FaultHandle, error) {
-	if err := f.validate(); err != nil {
-		return nil, fmt.Errorf("fault: %w", err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.lastID++
-	h := &FaultHandle{fault: f, table: t, released: make(chan struct{}), id: t.lastID, remaining: f.Count}
-	t.set = append(t.set, h)
-	return h, nil
-}
-
-// take returns the first fault that applies to the request, or nil, and counts the
-// request against the fault's Count.
-func (t *faultTable) take(c *call) *FaultHandle {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, h := range t.set {
-		f := h.fault
-		if f.Endpoint != c.endpoint ||
-			f.User != "" && f.User != c.username ||
-			f.GrantType != "" && f.GrantType != c.grantType ||
-			f.Count > 0 && h.remaining == 0 {
-			continue
-		}
-		h.remaining--
-		return h
+	if _, err := json.Marshal(f.Members); err != nil {
+		return fmt.Errorf("members: %w", err)
 	}
 	return nil
 }
-
-// clear removes a fault; the caller holds mu.
-func (t *faultTable) clear(h *FaultHandle) {
-	if h.cleared {
-		return
-	}
-	h.cleared = true
-	close(h.released)
-	t.set = slices.DeleteFunc(t.set, func(other *FaultHandle) bool { return other == h })
-}
-
-func (t *faultTable) clearAll() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, h := range slices.Clone(t.set) {
-		t.clear(h)
-	}
-}
-
-// SetFault sets a fault. If several apply to a request, the one that was set first
-// and is not used up strikes. The error is ErrFaultsOff or says why the fault is not
-// valid.
-func (s *Server) SetFault(f Fault) (*FaultHandle, error) {
-	if !s.cfg.Faults {
-		return nil, ErrFaultsOff
-	}
-	return s.faults.add(f)
-}
-
-// ClearFaults ends all faults. The requests that they hold go on.
-func (s *Server) ClearFaults() { s.faults.clearAll() }

@@ -1,111 +1,122 @@
 package sandbox
 
 import (
-	"crypto/tls"
-	"errors"
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
+	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// at reports whether the fault strikes at this point of the request. A nil handle
-// means that there is no fault.
-func (h *FaultHandle) at(when FaultTime) bool { return h != nil && h.fault.When == when }
-
-// replacesAnswer reports whether the fault's action replaces the right answer.
-func (h *FaultHandle) replacesAnswer() bool {
-	return h.fault.Action != ActionNone && h.fault.Action != ActionHold
-}
-
-func (h *FaultHandle) action() FaultAction {
-	if h == nil {
-		return ActionNone
-	}
-	return h.fault.Action
-}
-
-// describe names the fault for the log, such as "after:drop".
-func (h *FaultHandle) describe() string {
-	action := string(h.fault.Action)
-	if h.fault.Action == ActionNone {
-		action = "delay"
-	}
-	return string(h.fault.When) + ":" + action
-}
-
-// strike wakes the callers of Wait. Then it waits for the delay and, with ActionHold,
-// until the fault is cleared. It returns early when closing is closed.
-func (h *FaultHandle) strike(closing <-chan struct{}) {
-	t := h.table
-	t.mu.Lock()
-	h.hits++
-	close(t.changed)
-	t.changed = make(chan struct{})
-	t.mu.Unlock()
-
-	if h.fault.Delay > 0 {
-		timer := time.NewTimer(h.delay())
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-closing:
-		}
-	}
-	if h.fault.Action == ActionHold {
-		select {
-		case <-h.released:
-		case <-closing:
-		}
-	}
-}
-
-// delay returns the delay for one request.
-func (h *FaultHandle) delay() time.Duration {
-	d := h.fault.Delay - h.fault.Jitter
-	return d + time.Duration(rand.Int64N(int64(2*h.fault.Jitter)+1)) //nolint:gosec // nothing secret
-}
-
-// answer returns the answer that the fault sends, or nil if it sends none. a is the
-// right answer, or nil if the request was not processed.
-func (h *FaultHandle) answer(a *answer, c *call) *answer {
-	f := h.fault
-	out := newAnswer()
+// answer returns the answer that the fault sends, or nil if it sends none. It also
+// reports whether that answer tells the client the whole next refresh token. right
+// is the right answer, or nil if the request was not processed.
+func (f Fault) answer(right *answer, c *call) (out *answer, told bool) {
 	switch f.Action {
-	case ActionTruncate, ActionStatus, ActionBody:
+	case ActionTruncate, ActionStatus, ActionBody, ActionAlter:
 	default:
-		return nil
+		return nil, false
 	}
-	out.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	noStore(out.Header())
-	if a != nil && f.Action != ActionStatus {
-		out.status, out.header = a.status, a.header
+	out = newAnswer()
+	out.header.Set("Content-Type", "application/json;charset=UTF-8")
+	noStore(out.header)
+	if right != nil && f.Action != ActionStatus {
+		out.status, out.header = right.status, right.header
 	}
 	if f.Status != 0 {
 		out.status = f.Status
 	}
-	for name, value := range f.Headers {
-		if value == "" {
-			out.header.Del(name)
-		} else {
-			out.header.Set(name, value)
-		}
-	}
-	if f.Action == ActionTruncate && f.Body == "" {
-		if a != nil {
-			out.body = a.body
-		}
-		return out
+	body := f.body(right, c)
+	told = c.nextTokenIn(f.cut(body))
+	out.body.Write(f.compress(out.header, body))
+	f.addHeaders(out.header)
+	return out, told
+}
+
+// body returns the fault's body before it is compressed or cut.
+func (f Fault) body(right *answer, c *call) []byte {
+	switch {
+	case f.Action == ActionAlter:
+		return f.alter(right.body.Bytes())
+	case f.Action == ActionTruncate && f.Body == "" && right != nil:
+		return right.body.Bytes()
 	}
 	filled := strings.NewReplacer(
 		PlaceholderAccessToken, c.accessToken,
 		PlaceholderRefreshToken, c.refreshToken,
 	).Replace(f.Body)
-	out.body.WriteString(filled)
-	return out
+	return []byte(filled)
+}
+
+// alter changes the members of a body. It leaves a body that is not a JSON object as
+// it is.
+func (f Fault) alter(body []byte) []byte {
+	var members map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	if len(f.Members) == 0 || decoder.Decode(&members) != nil {
+		return body
+	}
+	for name, value := range f.Members {
+		if value == nil {
+			delete(members, name)
+		} else {
+			members[name] = value
+		}
+	}
+	altered, err := json.Marshal(members)
+	if err != nil {
+		return body // validate has encoded the members before
+	}
+	return altered
+}
+
+// compress compresses the body and says so in the headers.
+func (f Fault) compress(header http.Header, body []byte) []byte {
+	var (
+		out    bytes.Buffer
+		writer io.WriteCloser
+	)
+	switch f.Encoding {
+	case EncodingNone:
+		return body
+	case EncodingGzip:
+		writer = gzip.NewWriter(&out)
+		header.Set("Content-Encoding", "gzip")
+	case EncodingDeflate:
+		writer = zlib.NewWriter(&out)
+		header.Set("Content-Encoding", "deflate")
+	case EncodingRawDeflate:
+		writer, _ = flate.NewWriter(&out, flate.DefaultCompression) // fails only for an unknown level
+		header.Set("Content-Encoding", "deflate")
+	}
+	_, _ = writer.Write(body) // a bytes.Buffer takes everything
+	_ = writer.Close()
+	return out.Bytes()
+}
+
+// addHeaders adds the headers that the fault asks for.
+func (f Fault) addHeaders(header http.Header) {
+	const cookie = 4096 // bytes, as many as browsers accept
+	for left := f.HeaderBytes; left > 0; left -= cookie {
+		name := fmt.Sprintf("padding-%d=", left)
+		header.Add("Set-Cookie", name+strings.Repeat("x", max(0, min(left, cookie)-len("Set-Cookie: ")-len(name)-len("\r\n"))))
+	}
+	if f.DateSkew != 0 {
+		header.Set("Date", time.Now().Add(f.DateSkew).UTC().Format(http.TimeFormat))
+	}
+	for name, value := range f.Headers {
+		if value == "" {
+			header.Del(name)
+		} else {
+			header.Set(name, value)
+		}
+	}
 }
 
 // cut returns the part of the body that the fault sends.
@@ -114,49 +125,4 @@ func (f Fault) cut(body []byte) []byte {
 		return body
 	}
 	return body[:min(f.Bytes, len(body))]
-}
-
-// breakConnection closes the connection as the fault demands: after the beginning of
-// the answer a, or without an answer if a is nil.
-func breakConnection(w http.ResponseWriter, f Fault, a *answer) error {
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		return errors.New("the connection cannot be taken over")
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if f.Action == ActionReset {
-		return reset(conn)
-	}
-	if a == nil {
-		return nil
-	}
-	a.header.Set("Content-Length", strconv.Itoa(a.body.Len()))
-	var head strings.Builder
-	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", a.status, http.StatusText(a.status))
-	if err := a.header.Write(&head); err != nil {
-		return err
-	}
-	head.WriteString("\r\n")
-	_, err = conn.Write(append([]byte(head.String()), f.cut(a.body.Bytes())...))
-	return err
-}
-
-// reset closes the connection with an RST. It does so below TLS, which would send a
-// close message first.
-func reset(conn net.Conn) error {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return fmt.Errorf("a %T cannot be reset", conn)
-	}
-	if err := tcp.SetLinger(0); err != nil {
-		return err
-	}
-	return tcp.Close()
 }

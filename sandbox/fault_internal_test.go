@@ -76,3 +76,25 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+func TestFaultsEndWithTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := newFaultTable()
+		handle, err := table.add(Fault{Lasts: time.Minute, Action: ActionHold})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &call{endpoint: EndpointToken}
+		if table.take(c, false) != handle {
+			t.Error("it does not apply at first")
+		}
+		began := time.Now()
+		handle.strike(nil) // until it ends
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it held for %s, want 1m", took)
+		}
+		if table.take(c, false) != nil {
+			t.Error("it still applies")
+		}
+	})
+}

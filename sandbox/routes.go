@@ -136,7 +136,7 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 		inner := r.WithContext(context.WithoutCancel(r.Context()))
 		inner.Body = io.NopCloser(bytes.NewReader(body))
 
-		fault := s.faults.take(c)
+		fault := s.faults.take(c, false)
 		if fault.at(FaultBefore) {
 			fault.strike(s.closing.Done())
 			if fault.replacesAnswer() {
@@ -148,6 +148,9 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 		a := newAnswer()
 		handle(a, inner, c)
 		s.requests.processed(entry, c)
+		if fault == nil {
+			fault = s.faults.take(c, true)
+		}
 		if fault.at(FaultAfter) {
 			fault.strike(s.closing.Done())
 			if fault.replacesAnswer() {
@@ -163,12 +166,12 @@ func (s *Server) serve(endpoint Endpoint, handle func(*answer, *http.Request, *c
 // sendFault does what the fault does instead of sending the right answer a, which is
 // nil if the request was not processed.
 func (s *Server) sendFault(w http.ResponseWriter, r *http.Request, fault *FaultHandle, a *answer, c *call, entry *Request) {
-	out := fault.answer(a, c)
-	if out == nil {
-		s.finish(c, entry, fault, 0, false)
-	} else {
-		s.finish(c, entry, fault, out.status, c.nextTokenIn(fault.fault.cut(out.body.Bytes())))
+	out, told := fault.fault.answer(a, c)
+	status := 0
+	if out != nil {
+		status = out.status
 	}
+	s.finish(c, entry, fault, status, told)
 	switch fault.fault.Action {
 	case ActionHang:
 		select {

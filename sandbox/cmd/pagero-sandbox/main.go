@@ -18,7 +18,7 @@ Commands:
   serve   run the sandbox until SIGINT or SIGTERM
   login   log in with a password and print the first refresh token
   visit   open an authorization URL as a browser does, log in, and print the last page
-  call    call the protected API with an access token
+  call    use an access token at the protected API
 
 "pagero-sandbox <command> -h" describes the flags.
 `
