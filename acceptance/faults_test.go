@@ -101,6 +101,7 @@ func trials() []trial {
 	)
 	return []trial{
 		{name: "delay", fault: sandbox.Fault{Delay: 300 * time.Millisecond}, verdict: smooth},
+		{name: "a Date of an hour ago", fault: sandbox.Fault{Action: sandbox.ActionAlter, DateSkew: -time.Hour}, verdict: smooth, only: after},
 		{name: "hold and clear", fault: sandbox.Fault{Action: sandbox.ActionHold}, verdict: smooth},
 
 		{name: "drop once", fault: sandbox.Fault{Action: sandbox.ActionDrop}, verdict: mended},
