@@ -29,8 +29,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
 // Version is the plugin's version, a semantic version with a leading v. The
@@ -55,7 +55,7 @@ type backend struct {
 	*framework.Backend
 	storage  logical.Storage
 	accounts *account.Manager
-	logins   login.Store
+	logins   pendinglogin.Store
 	tidying  tidying
 	metrics  *metrics
 
@@ -94,7 +94,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		BackendType:    logical.TypeLogical,
 		RunningVersion: Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{clientPrefix, account.StoragePrefix, login.StoragePrefix},
+			SealWrapStorage: []string{clientPrefix, account.StoragePrefix, pendinglogin.StoragePrefix},
 			Unauthenticated: []string{callbackPath},
 		},
 		Paths: framework.PathAppend(
@@ -109,7 +109,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		return nil, err
 	}
 	b.metrics = newMetrics(b.overview)
-	b.logins = login.Store{Storage: accountStorage{b.storage}, Now: now}
+	b.logins = pendinglogin.Store{Storage: accountStorage{b.storage}, Now: now}
 	b.accounts = account.NewManager(account.Options{
 		Storage:   accountStorage{b.storage},
 		Clients:   b,
@@ -160,7 +160,7 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 	b.accounts.Tend()
 	if b.writable() == nil {
 		b.tidying.start(b.Logger(), func(ctx context.Context) {
-			removed, err := b.logins.Tidy(ctx)
+			removed, err := b.logins.RemoveExpired(ctx)
 			if err != nil && ctx.Err() == nil {
 				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
 const (
@@ -126,18 +126,18 @@ func (b *backend) authorize(ctx context.Context, _ *logical.Request, data *frame
 }
 
 // decodeLogin reads the request; redirect URI and scope are as given.
-func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.FieldData) (login.Login, error) {
+func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.FieldData) (pendinglogin.Login, error) {
 	ttl := time.Duration(data.Get(fieldTTL).(int)) * time.Second
 	if ttl < time.Second || ttl > maxLoginTTL {
-		return login.Login{}, invalid("account %q: ttl must be between 1s and %s", name, maxLoginTTL)
+		return pendinglogin.Login{}, invalid("account %q: ttl must be between 1s and %s", name, maxLoginTTL)
 	}
 	mode, prompt := data.Get(fieldResponseMode).(string), data.Get(fieldPrompt).(string)
 	schema := authorizeFields()
 	if !slices.Contains(schema[fieldResponseMode].AllowedValues, any(mode)) {
-		return login.Login{}, invalid("account %q: response_mode must be query or form_post", name)
+		return pendinglogin.Login{}, invalid("account %q: response_mode must be query or form_post", name)
 	}
 	if !slices.Contains(schema[fieldPrompt].AllowedValues, any(prompt)) {
-		return login.Login{}, invalid("account %q: prompt must be login, consent, select_account or none", name)
+		return pendinglogin.Login{}, invalid("account %q: prompt must be login, consent, select_account or none", name)
 	}
 	client := data.Get(fieldClient).(string)
 	if client == "" {
@@ -148,10 +148,10 @@ func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.
 		case err == nil:
 			client = a.Client
 		case !errors.As(err, &e) || e.Kind != account.KindNotFound:
-			return login.Login{}, err
+			return pendinglogin.Login{}, err
 		}
 	}
-	return login.Login{
+	return pendinglogin.Login{
 		Account: name, Client: client,
 		RedirectURI: data.Get(fieldRedirectURI).(string), Scope: strings.TrimSpace(data.Get(fieldScope).(string)), ResponseMode: mode,
 		Expires: now().Add(ttl), AndSpare: data.Get(fieldSpare).(bool),
@@ -175,7 +175,7 @@ func (c *client) redirectURI(name, wanted string) (string, error) {
 }
 
 // beginLogin stores a login and returns what its browser needs.
-func (b *backend) beginLogin(ctx context.Context, c *client, l login.Login, prompt string) (map[string]any, error) {
+func (b *backend) beginLogin(ctx context.Context, c *client, l pendinglogin.Login, prompt string) (map[string]any, error) {
 	cfg, err := b.loadConfig(ctx)
 	if err != nil {
 		return nil, aboutAccount(l.Account, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
 const callbackPath = "callback"
@@ -138,7 +138,7 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 	}
 	state := oauth.NewSecret(data.Get(fieldState).(string))
 	l, err := b.logins.Find(ctx, state)
-	if errors.Is(err, login.ErrNotFound) {
+	if errors.Is(err, pendinglogin.ErrNotFound) {
 		return nil, errNoLogin
 	}
 	if err != nil {
@@ -151,7 +151,7 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 	return done, err
 }
 
-func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l *login.Login, data *framework.FieldData) (*completed, error) {
+func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login, data *framework.FieldData) (*completed, error) {
 	c, err := b.loadClient(ctx, l.Client)
 	if err != nil {
 		return nil, aboutAccount(l.Account, err)
@@ -189,7 +189,7 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 }
 
 // prepareLogin returns the account that gets the login's grant.
-func prepareLogin(old *account.Account, l *login.Login) (*account.Account, error) {
+func prepareLogin(old *account.Account, l *pendinglogin.Login) (*account.Account, error) {
 	switch {
 	case old == nil && l.AsSpare:
 		return nil, errNoLogin
@@ -203,20 +203,20 @@ func prepareLogin(old *account.Account, l *login.Login) (*account.Account, error
 	return &a, nil
 }
 
-func (b *backend) claimLogin(ctx context.Context, state oauth.Secret, l *login.Login) error {
-	err := b.logins.Claim(ctx, state)
+func (b *backend) claimLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login) error {
+	claimed, err := b.logins.Claim(ctx, state)
 	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, login.ErrNotFound):
+	case err != nil:
+		return storageFailed(l.Account, "marking the login as used", err)
+	case !claimed:
 		return errNoLogin
 	default:
-		return storageFailed(l.Account, "marking the login as used", err)
+		return nil
 	}
 }
 
 // endLogin ends a login that the server has answered with an error.
-func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *login.Login, code oauth.ErrorCode) error {
+func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login, code oauth.ErrorCode) error {
 	if err := b.claimLogin(ctx, state, l); err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *login.Log
 
 // beginSpare begins the login for the spare grant. The first grant is there
 // already: what goes wrong is a warning.
-func (b *backend) beginSpare(ctx context.Context, c *client, first *login.Login, done *completed) {
+func (b *backend) beginSpare(ctx context.Context, c *client, first *pendinglogin.Login, done *completed) {
 	l := *first
 	l.AndSpare, l.AsSpare, l.Expires = false, true, now().Add(defaultLoginTTL)
 	next, err := b.beginLogin(ctx, c, l, "") // the user's session at the server answers silently

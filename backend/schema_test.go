@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
 func TestEveryOperationIsDocumented(t *testing.T) {
@@ -153,7 +153,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 				t.Errorf("%q does not end in a slash", prefix)
 			}
 		}
-		for _, prefix := range []string{clientPrefix, account.StoragePrefix, login.StoragePrefix} {
+		for _, prefix := range []string{clientPrefix, account.StoragePrefix, pendinglogin.StoragePrefix} {
 			if !slices.Contains(special.SealWrapStorage, prefix) {
 				t.Errorf("%q is not seal-wrapped", prefix)
 			}

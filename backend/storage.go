@@ -10,15 +10,15 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/login"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
-// accountStorage is Vault's storage as packages account and login see it.
+// accountStorage is Vault's storage as packages account and pendinglogin see it.
 type accountStorage struct{ vault logical.Storage }
 
 var (
-	_ account.Storage = accountStorage{}
-	_ login.Storage   = accountStorage{}
+	_ account.Storage      = accountStorage{}
+	_ pendinglogin.Storage = accountStorage{}
 )
 
 // Get implements account.Storage.

@@ -1,4 +1,4 @@
-package login
+package pendinglogin
 
 import (
 	"bytes"
@@ -110,9 +110,9 @@ func TestNoOtherStateFindsIt(t *testing.T) {
 		}
 	}
 	// Not even one whose hash begins in the same way.
-	key, _ := place(state)
+	key, _ := keyFor(state)
 	other := oauth.NewRandom()
-	otherKey, _ := place(other)
+	otherKey, _ := keyFor(other)
 	m.entries[otherKey] = m.entries[key]
 	if l, err := s.Find(t.Context(), other); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%+v, %v", l, err)
@@ -121,26 +121,26 @@ func TestNoOtherStateFindsIt(t *testing.T) {
 
 func TestLoginIsClaimedOnce(t *testing.T) {
 	s, m, _, state := fixture(t)
-	if err := s.Claim(t.Context(), state); err != nil {
-		t.Fatal(err)
+	if claimed, err := s.Claim(t.Context(), state); err != nil || !claimed {
+		t.Fatalf("claimed %v, %v", claimed, err)
 	}
-	if err := s.Claim(t.Context(), state); !errors.Is(err, ErrNotFound) || len(m.entries) > 0 {
-		t.Errorf("%v, %d entries", err, len(m.entries))
+	if claimed, err := s.Claim(t.Context(), state); err != nil || claimed || len(m.entries) > 0 {
+		t.Errorf("claimed %v, %v, %d entries", claimed, err, len(m.entries))
 	}
 }
 
-func TestLoginThatIsTooOldIsNotFoundAndTidied(t *testing.T) {
+func TestExpiredLoginIsNotFoundAndRemoved(t *testing.T) {
 	s, m, now, state := fixture(t)
 	*now = noon.Add(10*time.Minute - 1)
-	if n, err := s.Tidy(t.Context()); n != 0 || err != nil {
-		t.Errorf("tidied %d, %v", n, err)
+	if n, err := s.RemoveExpired(t.Context()); n != 0 || err != nil {
+		t.Errorf("removed %d, %v", n, err)
 	}
 	*now = noon.Add(10 * time.Minute)
-	if err := s.Claim(t.Context(), state); !errors.Is(err, ErrNotFound) {
-		t.Errorf("%v", err)
+	if claimed, err := s.Claim(t.Context(), state); claimed || err != nil {
+		t.Errorf("claimed %v, %v", claimed, err)
 	}
-	if n, err := s.Tidy(t.Context()); n != 1 || err != nil || len(m.entries) > 0 {
-		t.Errorf("tidied %d, %v", n, err)
+	if n, err := s.RemoveExpired(t.Context()); n != 1 || err != nil || len(m.entries) > 0 {
+		t.Errorf("removed %d, %v", n, err)
 	}
 }
 
@@ -165,10 +165,13 @@ func TestCancelEndsTheLoginsOfOneAccount(t *testing.T) {
 
 func TestStorageErrorsAreNotTakenForAnUnknownLogin(t *testing.T) {
 	for verb, do := range map[string]func(Store, context.Context, oauth.Secret) error{
-		"get":    func(s Store, ctx context.Context, state oauth.Secret) error { _, err := s.Find(ctx, state); return err },
-		"delete": func(s Store, ctx context.Context, state oauth.Secret) error { return s.Claim(ctx, state) },
-		"put":    func(s Store, ctx context.Context, state oauth.Secret) error { return s.Begin(ctx, state, acme()) },
-		"list":   func(s Store, ctx context.Context, _ oauth.Secret) error { return s.Cancel(ctx, "acme") },
+		"get": func(s Store, ctx context.Context, state oauth.Secret) error { _, err := s.Find(ctx, state); return err },
+		"delete": func(s Store, ctx context.Context, state oauth.Secret) error {
+			_, err := s.Claim(ctx, state)
+			return err
+		},
+		"put":  func(s Store, ctx context.Context, state oauth.Secret) error { return s.Begin(ctx, state, acme()) },
+		"list": func(s Store, ctx context.Context, _ oauth.Secret) error { return s.Cancel(ctx, "acme") },
 	} {
 		s, m, _, state := fixture(t)
 		m.fails = verb
@@ -187,7 +190,7 @@ func TestGoldenFileIsReadable(t *testing.T) {
 	if err := s.Begin(t.Context(), state, acme()); err != nil {
 		t.Fatal(err)
 	}
-	key, _ := place(state)
+	key, _ := keyFor(state)
 	if *update {
 		var b bytes.Buffer
 		if err := json.Indent(&b, m.entries[key], "", "  "); err != nil {
@@ -218,9 +221,9 @@ func TestGoldenFileIsReadable(t *testing.T) {
 
 func TestEntriesThatCannotBeReadAreRefused(t *testing.T) {
 	s, m, _, state := fixture(t)
-	key, _ := place(state)
+	key, _ := keyFor(state)
 	for entry, want := range map[string]string{
-		`{"version":2}`: "has version 2; this plugin reads up to 1", `{}`: "is not readable", `no JSON`: "is not readable",
+		`{"version":2}`: "has version 2, and this plugin reads up to 1; it was left as it is; register the newer plugin again", `{}`: "is not readable", `no JSON`: "is not readable",
 	} {
 		m.entries[key] = []byte(entry)
 		_, err := s.Find(t.Context(), state)
