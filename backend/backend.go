@@ -18,14 +18,11 @@ import (
 	"crypto/rand"
 	mathrand "math/rand/v2"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/helper/errutil"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
@@ -53,16 +50,12 @@ below "accounts/", and read tokens at "token/<account>".
 // backend is the secrets engine of one mount.
 type backend struct {
 	*framework.Backend
-	storage  logical.Storage
-	accounts *account.Manager
+	config   *configStore
+	clients  *clientStore
 	logins   pendinglogin.Store
+	accounts *account.Manager
 	tidying  tidying
 	metrics  *metrics
-
-	config      atomic.Pointer[config] // as read last; cachedConfig says whether it counts
-	configEpoch atomic.Uint64          // counts what outdates a read of config
-	configWrite sync.Mutex             // held by who changes the config, over the storage
-	clientLocks []*locksutil.LockEntry // one is held by who changes a client
 }
 
 var (
@@ -88,7 +81,10 @@ type dependencies struct {
 }
 
 func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependencies) (*backend, error) {
-	b := &backend{storage: conf.StorageView, clientLocks: locksutil.CreateLocks()}
+	storage := vaultStorage{conf.StorageView}
+	b := &backend{config: &configStore{storage: storage}}
+	b.clients = newClientStore(storage, b.config)
+	b.logins = pendinglogin.Store{Storage: storage, Now: now}
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
 		BackendType:    logical.TypeLogical,
@@ -109,12 +105,11 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		return nil, err
 	}
 	b.metrics = newMetrics(b.overview)
-	b.logins = pendinglogin.Store{Storage: accountStorage{b.storage}, Now: now}
 	b.accounts = account.NewManager(account.Options{
-		Storage:   accountStorage{b.storage},
-		Clients:   b,
+		Storage:   storage,
+		Clients:   b.clients,
 		Exchanger: deps.exchanger,
-		Settings:  b.settings,
+		Settings:  b.config.settings,
 		Writable:  b.writable,
 		Process:   deps.process,
 		NewID:     rand.Text,
@@ -183,7 +178,7 @@ func (b *backend) clean(context.Context) {
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
-		b.dropConfig()
+		b.config.invalidate()
 	case strings.HasPrefix(key, account.StoragePrefix):
 		b.accounts.Invalidate(strings.TrimPrefix(key, account.StoragePrefix))
 	}

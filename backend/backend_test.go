@@ -233,7 +233,7 @@ func TestClientRevisionChangesWithEveryWrite(t *testing.T) {
 		seen := map[string]bool{}
 		for range 3 {
 			m.want(m.write("clients/default", minimalClient), 204)
-			c, err := m.loadClient(t.Context(), "default")
+			c, err := m.clients.load(t.Context(), "default")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,7 @@ func benchmarkReads(b *testing.B, account fields, posts func(reads int) int) {
 		b.Fatal(err)
 	}
 	do := func(op logical.Operation, path string, data fields) *logical.Response {
-		resp, err := engine.HandleRequest(b.Context(), &logical.Request{Operation: op, Path: path, Data: data, Storage: engine.storage})
+		resp, err := engine.HandleRequest(b.Context(), &logical.Request{Operation: op, Path: path, Data: data, Storage: engine.config.storage.vault})
 		if err != nil || resp.IsError() {
 			b.Fatalf("%s %s: %v, %v", op, path, resp, err)
 		}

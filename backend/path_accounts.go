@@ -183,7 +183,7 @@ func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *fra
 
 // describeAccount is the answer of accounts/<name> and refresh/<name>.
 func (b *backend) describeAccount(ctx context.Context, name string, a *account.Account) (*logical.Response, error) {
-	cfg, err := b.loadConfig(ctx)
+	cfg, err := b.config.load(ctx)
 	if err != nil {
 		return nil, aboutAccount(name, err)
 	}

@@ -54,7 +54,7 @@ func (b *backend) changeAccount(
 	if old != nil && old.Client == a.Client {
 		return a, warnings, nil
 	}
-	c, err := b.loadClient(ctx, a.Client)
+	c, err := b.clients.load(ctx, a.Client)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -104,7 +104,7 @@ func (b *backend) authorize(ctx context.Context, _ *logical.Request, data *frame
 	if err != nil {
 		return nil, err
 	}
-	c, err := b.loadClient(ctx, l.Client)
+	c, err := b.clients.load(ctx, l.Client)
 	if err != nil {
 		return nil, aboutAccount(name, err)
 	}
@@ -176,7 +176,7 @@ func (c *client) redirectURI(name, wanted string) (string, error) {
 
 // beginLogin stores a login and returns what its browser needs.
 func (b *backend) beginLogin(ctx context.Context, c *client, l pendinglogin.Login, prompt string) (map[string]any, error) {
-	cfg, err := b.loadConfig(ctx)
+	cfg, err := b.config.load(ctx)
 	if err != nil {
 		return nil, aboutAccount(l.Account, err)
 	}

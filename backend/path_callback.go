@@ -152,7 +152,7 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 }
 
 func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login, data *framework.FieldData) (*completed, error) {
-	c, err := b.loadClient(ctx, l.Client)
+	c, err := b.clients.load(ctx, l.Client)
 	if err != nil {
 		return nil, aboutAccount(l.Account, err)
 	}

@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
@@ -121,26 +121,25 @@ func clientResponseFields() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) clientExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
-	c, err := b.loadClient(ctx, data.Get(fieldName).(string))
-	var unreadable *unreadableError
-	if errors.As(err, &unreadable) { // the write itself says what is wrong; of an error here Vault shows nothing
-		return true, nil
+	exists, err := b.clients.Exists(ctx, data.Get(fieldName).(string))
+	var unreadable *entry.UnreadableError
+	if errors.As(err, &unreadable) {
+		return true, nil // Vault hides an error from here; the write returns it again
 	}
-	return c != nil, err
+	return exists, err
 }
 
 func (b *backend) listClients(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	names, err := b.storage.List(ctx, clientPrefix)
+	names, err := b.clients.list(ctx)
 	if err != nil {
-		return nil, &storageError{"listing clients", err}
+		return nil, err
 	}
-	slices.Sort(names)
 	return listResponse(names, data)
 }
 
 func (b *backend) readClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(fieldName).(string)
-	c, err := b.loadClient(ctx, name)
+	c, err := b.clients.load(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -168,38 +167,41 @@ func noSuchClient(name string) error {
 
 func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(fieldName).(string)
-	cfg, err := b.loadConfig(ctx)
+	cfg, err := b.config.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer b.lockClient(name)()
-	old, err := b.loadClient(ctx, name)
+	var newSecret bool
+	err = b.clients.update(ctx, name, func(old *client) (c *client, err error) {
+		c, newSecret, err = changeClient(name, old, data, cfg.AllowedHosts)
+		return c, err
+	})
 	if err != nil {
-		return nil, err
-	}
-	c := &client{
-		AuthMethod: string(oauth.AuthBasic),
-		TokenURL:   defaultTokenURL, AuthorizeURL: defaultAuthorizeURL, RevokeURL: defaultRevokeURL,
-	}
-	if old != nil {
-		changed := *old
-		c = &changed
-	}
-	newSecret := c.decode(data)
-	if err := c.validate(name, cfg.AllowedHosts); err != nil {
-		return nil, err
-	}
-	if old != nil {
-		if err := c.replace(name, old, newSecret); err != nil {
-			return nil, err
-		}
-	}
-	c.Revision = rand.Text()
-	if err := b.saveClient(ctx, name, c); err != nil {
 		return nil, err
 	}
 	b.Logger().Info("client written", "client", name, "new_secret", newSecret)
 	return nil, nil
+}
+
+// changeClient returns the client as a write wants it, and whether the write brought
+// a client_secret. old is nil if there is no such client.
+func changeClient(name string, old *client, data *framework.FieldData, allowedHosts []string) (c *client, newSecret bool, err error) {
+	c = newClient()
+	if old != nil {
+		changed := *old
+		c = &changed
+	}
+	newSecret = c.decode(data)
+	if err := c.validate(name, allowedHosts); err != nil {
+		return nil, false, err
+	}
+	if old != nil {
+		if err := c.replace(name, old, newSecret); err != nil {
+			return nil, false, err
+		}
+	}
+	c.Revision = rand.Text()
+	return c, newSecret, nil
 }
 
 // decode takes over the fields that are given, and tells whether a secret was.
@@ -227,8 +229,7 @@ func (c *client) decode(data *framework.FieldData) (newSecret bool) {
 
 func (b *backend) deleteClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(fieldName).(string)
-	defer b.lockClient(name)()
-	if err := deleteKey(ctx, b.storage, clientPrefix+name); err != nil {
+	if err := b.clients.delete(ctx, name); err != nil {
 		return nil, err
 	}
 	b.Logger().Info("client deleted", "client", name)

@@ -291,8 +291,8 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
 		for entry, text := range map[string]string{
-			`{"version":2,"client_id":"x"}`: "has version 2; this plugin reads up to 1",
-			`{"client_id":"x"}`:             "has no version",
+			`{"version":2,"client_id":"x"}`: "has version 2, and this plugin reads up to 1",
+			`{"client_id":"x"}`:             "is not readable",
 			`{"version":"` + canary + `"}`:  "is not readable",
 		} {
 			if err := m.storage.Put(t.Context(), entryOf("client/default", entry)); err != nil {
@@ -300,7 +300,7 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 			}
 			m.want(m.read("clients/default"), 500, "client/default", text, "left as it is")
 			m.want(m.write("clients/default", minimalClient), 500, "client/default", text)
-			if a := m.want(m.read("token/acme"), 500, `account "acme": the entry client/default`, text); strings.Contains(a.text, "mend") {
+			if a := m.want(m.read("token/acme"), 500, `account "acme": client "default": the entry client/default`, text); strings.Contains(a.text, "mend") {
 				t.Errorf("the storage is blamed: %s", a)
 			}
 			m.wantPosts(0)

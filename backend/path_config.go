@@ -73,7 +73,7 @@ func configFields() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	c, err := b.loadConfig(ctx)
+	c, err := b.config.load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,34 +87,24 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framewo
 }
 
 func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	b.configWrite.Lock()
-	defer b.configWrite.Unlock()
-	old, err := b.loadConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c := *old
-	if _, given := data.Raw[fieldAllowedHosts]; given {
-		c.AllowedHosts = data.Get(fieldAllowedHosts).([]string)
-	}
-	for field, to := range map[string]*time.Duration{
-		fieldMinTTL:                &c.MinTTL,
-		fieldExchangeTimeout:       &c.ExchangeTimeout,
-		fieldKeepaliveInterval:     &c.KeepaliveInterval,
-		fieldAuthorizationLifetime: &c.AuthorizationLifetime,
-	} {
-		if d, given := getSeconds(data, field); given {
-			*to = d
+	return nil, b.config.update(ctx, func(c *config) error {
+		if _, given := data.Raw[fieldAllowedHosts]; given {
+			c.AllowedHosts = data.Get(fieldAllowedHosts).([]string)
 		}
-	}
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
-	return nil, b.saveConfig(ctx, &c)
+		for field, to := range map[string]*time.Duration{
+			fieldMinTTL:                &c.MinTTL,
+			fieldExchangeTimeout:       &c.ExchangeTimeout,
+			fieldKeepaliveInterval:     &c.KeepaliveInterval,
+			fieldAuthorizationLifetime: &c.AuthorizationLifetime,
+		} {
+			if d, given := getSeconds(data, field); given {
+				*to = d
+			}
+		}
+		return c.validate()
+	})
 }
 
 func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	b.configWrite.Lock()
-	defer b.configWrite.Unlock()
-	return nil, b.removeConfig(ctx)
+	return nil, b.config.remove(ctx)
 }

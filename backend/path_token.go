@@ -80,7 +80,7 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 	if req.Operation != logical.ReadOperation && req.Operation != logical.UpdateOperation {
 		return nil, nil
 	}
-	cfg := b.cachedConfig()
+	cfg := b.config.cached()
 	if cfg == nil {
 		return nil, nil
 	}
