@@ -120,12 +120,37 @@ func keysField() map[string]*framework.FieldSchema {
 	}
 }
 
-// getSeconds returns a duration field that is given, and whether it is.
-func getSeconds(data *framework.FieldData, field string) (time.Duration, bool) {
-	if _, given := data.Raw[field]; !given {
-		return 0, false
+// fieldValue is a type that given decodes a field into. A pointer stays nil if the
+// field is not given.
+type fieldValue interface {
+	string | bool | int | []string | time.Duration | *string | *bool | *time.Duration
+}
+
+// given decodes a field into *to if the request has the field, and reports whether it
+// has. The type must be that of the field in the schema; TypeDurationSecond becomes a
+// time.Duration.
+func given[T fieldValue](data *framework.FieldData, field string, to *T) bool {
+	if _, ok := data.Raw[field]; !ok {
+		return false
 	}
-	return time.Duration(data.Get(field).(int)) * time.Second, true
+	switch to := any(to).(type) {
+	case **string:
+		return given(data, field, allocate(to))
+	case **bool:
+		return given(data, field, allocate(to))
+	case **time.Duration:
+		return given(data, field, allocate(to))
+	case *time.Duration:
+		*to = time.Duration(data.Get(field).(int)) * time.Second
+	case *T:
+		*to = data.Get(field).(T)
+	}
+	return true
+}
+
+func allocate[T any](to **T) *T {
+	*to = new(T)
+	return *to
 }
 
 // formatTime is the form in which times are returned: RFC 3339, UTC.

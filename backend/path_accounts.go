@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -74,21 +75,13 @@ once, and the engine keeps the newest. Read access tokens at token/<name>.`,
 	}
 }
 
-func accountFields() map[string]*framework.FieldSchema {
+// accountSettings are the fields of an account that a write sets and a read returns.
+func accountSettings() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldName: nameField("account"),
 		fieldClient: {
 			Type: framework.TypeString, Default: account.DefaultClient,
 			Description:  "Name of the OAuth client that the refresh token was issued to.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Client"},
-		},
-		fieldRefreshToken: {
-			Type: framework.TypeString, Description: "Refresh token of a login at Pagero. Write only. Nobody else may use it afterwards.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh token", Sensitive: true},
-		},
-		fieldSpareRefreshToken: {
-			Type: framework.TypeString, Description: "Refresh token of a second login of the same user. Write only. It takes over when the first grant dies.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Spare refresh token", Sensitive: true},
 		},
 		fieldMinTTL: {
 			Type:         framework.TypeDurationSecond,
@@ -105,6 +98,27 @@ func accountFields() map[string]*framework.FieldSchema {
 			Description:  "Refresh the access token in the background, shortly before a read would, so that no read waits.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Automatic refresh"},
 		},
+		fieldKeepPassword: {
+			Type:         framework.TypeBool,
+			Description:  "Keep username and password, to log in again when the grant dies, at most once an hour. False forgets them.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep password"},
+		},
+	}
+}
+
+// accountFields are what a write and a delete take.
+func accountFields() map[string]*framework.FieldSchema {
+	fields := accountSettings()
+	maps.Copy(fields, map[string]*framework.FieldSchema{
+		fieldName: nameField("account"),
+		fieldRefreshToken: {
+			Type: framework.TypeString, Description: "Refresh token of a login at Pagero. Write only. Nobody else may use it afterwards.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh token", Sensitive: true},
+		},
+		fieldSpareRefreshToken: {
+			Type: framework.TypeString, Description: "Refresh token of a second login of the same user. Write only. It takes over when the first grant dies.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Spare refresh token", Sensitive: true},
+		},
 		fieldUsername: {
 			Type: framework.TypeString, Description: "Name of a Pagero user, for the password grant of trusted applications. Write only.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
@@ -113,31 +127,26 @@ func accountFields() map[string]*framework.FieldSchema {
 			Type: framework.TypeString, Description: "The user's password: gets a grant and a spare at once. Write only, and not kept unless keep_password says so.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Password", Sensitive: true},
 		},
-		fieldKeepPassword: {
-			Type:         framework.TypeBool,
-			Description:  "Keep username and password, to log in again when the grant dies, at most once an hour. False forgets them.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep password"},
-		},
 		fieldRevoke: {
 			Type: framework.TypeBool, Default: true, Query: true,
 			Description:  "Of delete only: whether to revoke the grants at Pagero (RFC 7009).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke"},
 		},
-	}
+	})
+	return fields
 }
 
 func accountResponseFields() map[string]*framework.FieldSchema {
 	timeField := func(description string) *framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeTime, Description: description + " RFC 3339, UTC."}
 	}
-	return map[string]*framework.FieldSchema{
-		fieldClient:                  {Type: framework.TypeString, Required: true, Description: "Name of the OAuth client."},
+	fields := accountSettings()
+	for _, field := range fields {
+		field.Required = true
+	}
+	maps.Copy(fields, map[string]*framework.FieldSchema{
 		fieldState:                   {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
 		fieldSpare:                   {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
-		fieldMinTTL:                  {Type: framework.TypeInt64, Required: true, Description: "In seconds; 0 is the mount's."},
-		fieldRefreshOnRead:           {Type: framework.TypeBool, Required: true, Description: "Whether every read runs the refresh grant."},
-		fieldAutoRefresh:             {Type: framework.TypeBool, Required: true, Description: "Whether the access token is refreshed in the background."},
-		fieldKeepPassword:            {Type: framework.TypeBool, Required: true, Description: "Whether username and password are kept."},
 		fieldRefreshCount:            {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
 		fieldAuthorizedTime:          timeField("When the grant in use was written or logged in."),
 		fieldAuthorizationExpireTime: timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
@@ -146,7 +155,8 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		fieldLastError:               {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
 		fieldLastErrorTime:           timeField("When it went wrong."),
 		fieldNextAttemptTime:         timeField("Before this no exchange is tried, after a failure."),
-	}
+	})
+	return fields
 }
 
 func (b *backend) accountExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {

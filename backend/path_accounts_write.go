@@ -54,73 +54,63 @@ func (b *backend) changeAccount(
 	if old != nil && old.Client == a.Client {
 		return a, warnings, nil
 	}
-	c, err := b.clients.load(ctx, a.Client)
+	exists, err := b.clients.Exists(ctx, a.Client)
 	if err != nil {
 		return nil, nil, err
 	}
-	if c == nil {
+	if !exists {
 		return nil, nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
 	}
 	return a, warnings, nil
 }
 
-// decodeChange reads what a write asks for: the fields that are given.
+// decodeChange reads the fields that are given.
 func decodeChange(name string, data *framework.FieldData) (account.Change, error) {
 	var change account.Change
-	for field, to := range map[string]*oauth.Secret{
-		fieldRefreshToken: &change.RefreshToken, fieldSpareRefreshToken: &change.SpareRefreshToken,
-	} {
-		if _, given := data.Raw[field]; !given {
-			continue
-		}
-		// A token that is read from a file ends in a newline.
-		*to = oauth.NewSecret(strings.TrimSpace(data.Get(field).(string)))
-		if !to.IsSet() {
-			// Often a script's variable that is not set.
-			return change, invalid("account %q: %s is empty; nothing was changed", name, field)
-		}
-	}
-	var err error
-	if change.Credentials, err = decodeCredentials(name, data); err != nil {
-		return change, err
-	}
-	if _, given := data.Raw[fieldRevoke]; given {
+	if _, ok := data.Raw[fieldRevoke]; ok {
 		return change, invalid("account %q: revoke goes with delete; nothing was changed", name)
 	}
-	if _, given := data.Raw[fieldKeepPassword]; given {
-		keep := data.Get(fieldKeepPassword).(bool)
-		change.KeepPassword = &keep
+	given(data, fieldClient, &change.Client)
+	given(data, fieldMinTTL, &change.MinTTL)
+	given(data, fieldRefreshOnRead, &change.RefreshOnRead)
+	given(data, fieldAutoRefresh, &change.AutoRefresh)
+	given(data, fieldKeepPassword, &change.KeepPassword)
+	var err error
+	if change.RefreshToken, err = decodeRefreshToken(name, data, fieldRefreshToken); err != nil {
+		return change, err
 	}
-	if _, given := data.Raw[fieldClient]; given {
-		client := data.Get(fieldClient).(string)
-		change.Client = &client
+	if change.SpareRefreshToken, err = decodeRefreshToken(name, data, fieldSpareRefreshToken); err != nil {
+		return change, err
 	}
-	if d, given := getSeconds(data, fieldMinTTL); given {
-		change.MinTTL = &d
-	}
-	for field, to := range map[string]**bool{fieldRefreshOnRead: &change.RefreshOnRead, fieldAutoRefresh: &change.AutoRefresh} {
-		if _, given := data.Raw[field]; given {
-			value := data.Get(field).(bool)
-			*to = &value
-		}
-	}
-	return change, nil
+	change.Credentials, err = decodeCredentials(name, data)
+	return change, err
 }
 
-// decodeCredentials returns nil where neither username nor password is given.
+// decodeRefreshToken returns an unset Secret if the field is not given.
+func decodeRefreshToken(name string, data *framework.FieldData, field string) (oauth.Secret, error) {
+	var text string
+	if !given(data, field, &text) {
+		return oauth.Secret{}, nil
+	}
+	text = strings.TrimSpace(text) // one that is read from a file ends in a newline
+	if text == "" {
+		// Often a variable of a script is not set.
+		return oauth.Secret{}, invalid("account %q: %s is empty; nothing was changed", name, field)
+	}
+	return oauth.NewSecret(text), nil
+}
+
+// decodeCredentials returns nil if neither username nor password is given.
 func decodeCredentials(name string, data *framework.FieldData) (*oauth.Credentials, error) {
-	_, hasUsername := data.Raw[fieldUsername]
-	_, hasPassword := data.Raw[fieldPassword]
+	var username, password string
+	hasUsername, hasPassword := given(data, fieldUsername, &username), given(data, fieldPassword, &password)
 	if !hasUsername && !hasPassword {
 		return nil, nil
 	}
 	// A password may end in a space, but one that is read from a file ends in a newline.
-	c := &oauth.Credentials{
-		Username: strings.TrimSpace(data.Get(fieldUsername).(string)),
-		Password: oauth.NewSecret(strings.TrimRight(data.Get(fieldPassword).(string), "\r\n")),
-	}
-	if c.Username == "" || !c.Password.IsSet() {
+	username, password = strings.TrimSpace(username), strings.TrimRight(password, "\r\n")
+	if username == "" || password == "" {
 		return nil, invalid("account %q: username and password go together, and neither may be empty; nothing was changed", name)
 	}
-	return c, nil
+	return &oauth.Credentials{Username: username, Password: oauth.NewSecret(password)}, nil
 }

@@ -127,7 +127,8 @@ func (b *backend) authorize(ctx context.Context, _ *logical.Request, data *frame
 
 // decodeLogin reads the request; redirect URI and scope are as given.
 func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.FieldData) (pendinglogin.Login, error) {
-	ttl := time.Duration(data.Get(fieldTTL).(int)) * time.Second
+	ttl := defaultLoginTTL
+	given(data, fieldTTL, &ttl)
 	if ttl < time.Second || ttl > maxLoginTTL {
 		return pendinglogin.Login{}, invalid("account %q: ttl must be between 1s and %s", name, maxLoginTTL)
 	}

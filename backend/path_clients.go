@@ -204,27 +204,23 @@ func changeClient(name string, old *client, data *framework.FieldData, allowedHo
 	return c, newSecret, nil
 }
 
-// decode takes over the fields that are given, and tells whether a secret was.
+// decode takes over the fields that are given, and reports whether client_secret is.
 func (c *client) decode(data *framework.FieldData) (newSecret bool) {
-	for field, to := range map[string]*string{
-		fieldClientID: &c.ID, fieldAuthMethod: &c.AuthMethod, fieldTokenURL: &c.TokenURL,
-		fieldAuthorizeURL: &c.AuthorizeURL, fieldRevokeURL: &c.RevokeURL, fieldCACert: &c.CACert, fieldIssuer: &c.Issuer,
-	} {
-		if _, given := data.Raw[field]; given {
-			*to = data.Get(field).(string)
-		}
+	given(data, fieldClientID, &c.ID)
+	given(data, fieldAuthMethod, &c.AuthMethod)
+	given(data, fieldTokenURL, &c.TokenURL)
+	given(data, fieldAuthorizeURL, &c.AuthorizeURL)
+	given(data, fieldRevokeURL, &c.RevokeURL)
+	given(data, fieldRedirectURIs, &c.RedirectURIs)
+	given(data, fieldScopes, &c.Scopes)
+	given(data, fieldIssuer, &c.Issuer)
+	given(data, fieldCACert, &c.CACert)
+	var secret string
+	newSecret = given(data, fieldClientSecret, &secret)
+	if newSecret {
+		c.Secret = oauth.NewSecret(strings.TrimRight(secret, "\r\n")) // one that is read from a file ends in a newline
 	}
-	for field, to := range map[string]*[]string{fieldRedirectURIs: &c.RedirectURIs, fieldScopes: &c.Scopes} {
-		if _, given := data.Raw[field]; given {
-			*to = data.Get(field).([]string)
-		}
-	}
-	if _, given := data.Raw[fieldClientSecret]; !given {
-		return false
-	}
-	// A secret that is read from a file ends in a newline.
-	c.Secret = oauth.NewSecret(strings.TrimRight(data.Get(fieldClientSecret).(string), "\r\n"))
-	return true
+	return newSecret
 }
 
 func (b *backend) deleteClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -88,19 +87,11 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framewo
 
 func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	return nil, b.config.update(ctx, func(c *config) error {
-		if _, given := data.Raw[fieldAllowedHosts]; given {
-			c.AllowedHosts = data.Get(fieldAllowedHosts).([]string)
-		}
-		for field, to := range map[string]*time.Duration{
-			fieldMinTTL:                &c.MinTTL,
-			fieldExchangeTimeout:       &c.ExchangeTimeout,
-			fieldKeepaliveInterval:     &c.KeepaliveInterval,
-			fieldAuthorizationLifetime: &c.AuthorizationLifetime,
-		} {
-			if d, given := getSeconds(data, field); given {
-				*to = d
-			}
-		}
+		given(data, fieldAllowedHosts, &c.AllowedHosts)
+		given(data, fieldMinTTL, &c.MinTTL)
+		given(data, fieldExchangeTimeout, &c.ExchangeTimeout)
+		given(data, fieldKeepaliveInterval, &c.KeepaliveInterval)
+		given(data, fieldAuthorizationLifetime, &c.AuthorizationLifetime)
 		return c.validate()
 	})
 }

@@ -110,8 +110,9 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 }
 
 func decodeAsk(data *framework.FieldData) account.Ask {
-	minTTL, _ := getSeconds(data, fieldMinTTL)
-	return account.Ask{MinTTL: minTTL}
+	var ask account.Ask
+	given(data, fieldMinTTL, &ask.MinTTL)
+	return ask
 }
 
 func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
