@@ -1,23 +1,18 @@
 package pendinglogin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry/entrytest"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
-
-var update = flag.Bool("update", false, "write the golden file of the current stored form anew")
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -181,54 +176,29 @@ func TestStorageErrorsAreNotTakenForAnUnknownLogin(t *testing.T) {
 	}
 }
 
-// Entries that an older release wrote stay readable: one golden file a version
-// of the stored form, never changed once released.
-func TestGoldenFileIsReadable(t *testing.T) {
-	file := filepath.Join("testdata", "login-v1.json")
-	s, m, _, _ := fixture(t)
-	state := oauth.NewSecret("golden")
-	if err := s.Begin(t.Context(), state, acme()); err != nil {
-		t.Fatal(err)
-	}
-	key, _ := keyFor(state)
-	if *update {
-		var b bytes.Buffer
-		if err := json.Indent(&b, m.entries[key], "", "  "); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, append(b.Bytes(), '\n'), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.entries[key] = b
-	got, err := s.Find(t.Context(), state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := acme()
-	if got.Verifier.Reveal() != "verifier" {
-		t.Error("the verifier is another")
-	}
-	got.Verifier = want.Verifier
-	if *got != want {
-		t.Errorf("%+v, want %+v", *got, want)
-	}
+func TestStoredFormIsAsInTheGoldenFile(t *testing.T) {
+	entrytest.Golden(t, entrytest.Kind{
+		Name: "login", Newest: storedVersion, Form: stored{},
+		Recode: func(value []byte) ([]byte, error) {
+			var l stored
+			if err := entry.Decode(value, storedVersion, &l); err != nil {
+				return nil, err
+			}
+			return entry.Encode(storedVersion, l.login().stored(l.StateHash))
+		},
+	})
 }
 
 func TestEntriesThatCannotBeReadAreRefused(t *testing.T) {
 	s, m, _, state := fixture(t)
 	key, _ := keyFor(state)
-	for entry, want := range map[string]string{
+	for text, want := range map[string]string{
 		`{"version":2}`: "has version 2, and this plugin reads up to 1; it was left as it is; register the newer plugin again", `{}`: "is not readable", `no JSON`: "is not readable",
 	} {
-		m.entries[key] = []byte(entry)
+		m.entries[key] = []byte(text)
 		_, err := s.Find(t.Context(), state)
 		if err == nil || errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "JSON") {
-			t.Errorf("%s: %v, want %q", entry, err, want)
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }
