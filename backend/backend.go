@@ -28,6 +28,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
 // Version is the plugin's version, a semantic version with a leading v. The
@@ -54,8 +55,11 @@ type backend struct {
 	clients  *clientStore
 	logins   pendinglogin.Store
 	accounts *account.Manager
-	tidying  tidying
 	metrics  *metrics
+
+	background  *runner.Group
+	cleanup     runner.Single
+	lastCleanup time.Time // used by the cleanup only
 }
 
 var (
@@ -104,6 +108,8 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	if err := b.Setup(ctx, conf); err != nil {
 		return nil, err
 	}
+	b.background = runner.New(b.Logger())
+	b.cleanup.Group = b.background
 	b.metrics = newMetrics(b.overview)
 	b.accounts = account.NewManager(account.Options{
 		Storage:   storage,
@@ -115,7 +121,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		NewID:     rand.Text,
 		Jitter:    deps.jitter,
 		Observe:   b.metrics.observe,
-		Notify:    (&events{sender: b, logger: b.Logger()}).notify,
+		Notify:    (&events{sender: b, background: b.background, logger: b.Logger()}).notify,
 		Logger:    b.Logger(),
 	})
 	return b, nil
@@ -154,15 +160,7 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 func (b *backend) periodic(context.Context, *logical.Request) error {
 	b.accounts.Tend()
 	if b.writable() == nil {
-		b.tidying.start(b.Logger(), func(ctx context.Context) {
-			removed, err := b.logins.RemoveExpired(ctx)
-			if err != nil && ctx.Err() == nil {
-				b.Logger().Warn("logins that are too old could not be removed; it is tried again", "error", err)
-			}
-			if removed > 0 {
-				b.Logger().Info("logins that were never completed have expired", "logins", removed)
-			}
-		})
+		b.startCleanup()
 	}
 	return nil
 }
@@ -170,8 +168,8 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 // clean runs when Vault unmounts, reloads, seals or steps down. It waits for
 // exchanges under way.
 func (b *backend) clean(context.Context) {
-	b.tidying.stop()
 	b.accounts.Close()
+	b.background.Close()
 }
 
 // invalidate is told that another node has written a key.

@@ -3,8 +3,6 @@ package backend
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
 const (
@@ -22,15 +21,16 @@ const (
 	maxEvents = 1024
 )
 
-// events sends what happens to accounts to Vault's event system, in order, from
-// a goroutine that lives as long as there is something to send: nobody waits for
-// Vault to take an event, least of all an exchange. Events may be lost; the
-// account's state is what counts.
+// events sends what happens to accounts to Vault's event system, in order. A goroutine
+// sends them for as long as there are any, so that neither an exchange nor anything
+// else waits for Vault to take an event. Events may be lost: what counts is the state
+// of the account. It is safe for concurrent use.
 type events struct {
-	sender logical.EventSender
-	logger hclog.Logger
+	sender     logical.EventSender
+	background *runner.Group
+	logger     hclog.Logger
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows, for a few instructions
 	queue   []account.Event
 	sending bool
 	dropped int
@@ -46,40 +46,43 @@ func (e *events) notify(event account.Event) {
 	}
 	e.queue = append(e.queue, event)
 	if !e.sending {
-		e.sending = true
-		go e.drain()
+		e.sending = e.background.Go(e.sendAll)
 	}
 }
 
-// drain sends until nothing is left.
-func (e *events) drain() {
+// sendAll sends until the queue is empty. The end of the mount does not stop it: the
+// last events are those of the exchanges that the mount waited for.
+func (e *events) sendAll(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
 	for {
-		e.mu.Lock()
-		if len(e.queue) == 0 {
-			dropped := e.dropped
-			e.queue, e.sending, e.dropped = nil, false, 0
-			e.mu.Unlock()
-			if dropped > 0 {
-				e.logger.Warn("events were lost: Vault did not take them in time", "events", dropped)
-			}
+		event, dropped, ok := e.next()
+		if dropped > 0 {
+			e.logger.Warn("events were lost: Vault did not take them in time", "events", dropped)
+		}
+		if !ok {
 			return
 		}
-		event := e.queue[0]
-		e.queue = e.queue[1:]
-		e.mu.Unlock()
-		e.send(event)
+		e.background.Safely(func() { e.send(ctx, event) })
 	}
 }
 
-// send sends one event. A panic must not end the process: exchanges may be under way
-// in it.
-func (e *events) send(event account.Event) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.logger.Error("panic in the background work", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
+// next takes an event out of the queue. If the queue is empty, ok is false: the caller
+// must end, and dropped is the number of events that the queue had no room for.
+func (e *events) next() (event account.Event, dropped int, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.queue) == 0 {
+		dropped = e.dropped
+		e.queue, e.sending, e.dropped = nil, false, 0
+		return account.Event{}, dropped, false
+	}
+	event = e.queue[0]
+	e.queue = e.queue[1:]
+	return event, 0, true
+}
+
+func (e *events) send(ctx context.Context, event account.Event) {
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	metadata := []string{
 		logical.EventMetadataPath, accountsPrefix + event.Account,

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
 func TestEventsTellWhatHappensToAnAccount(t *testing.T) {
@@ -48,6 +50,11 @@ func TestEventsTellWhatHappensToAnAccount(t *testing.T) {
 	})
 }
 
+func newEvents(sender logical.EventSender, log io.Writer) *events {
+	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: log})
+	return &events{sender: sender, background: runner.New(logger), logger: logger}
+}
+
 // stuckSender takes no event until it is released, or the sender gives up.
 type stuckSender struct{ taken chan struct{} }
 
@@ -65,7 +72,7 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		sender := stuckSender{make(chan struct{})}
-		e := &events{sender: sender, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+		e := newEvents(sender, &log)
 		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
 		synctest.Wait() // until it is on its way, out of the queue
 		for range maxEvents + 10 {
@@ -84,6 +91,25 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 	})
 }
 
+func TestEventsOfTheLastExchangesAreStillSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		sender := stuckSender{make(chan struct{})}
+		e := newEvents(sender, &log)
+		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		synctest.Wait()
+		e.background.Close()
+		<-sender.taken
+		<-sender.taken
+		e.background.Wait()
+		if log.String() != "" {
+			t.Errorf("it is logged: %s", log.String())
+		}
+	})
+}
+
 // brokenSender has a defect that the first event meets.
 type brokenSender struct{ sent int }
 
@@ -99,7 +125,7 @@ func TestPanicOverAnEventDoesNotEndTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		sender := &brokenSender{}
-		e := &events{sender: sender, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+		e := newEvents(sender, &log)
 		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
 		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
 		synctest.Wait()
@@ -112,11 +138,11 @@ func TestPanicOverAnEventDoesNotEndTheProcess(t *testing.T) {
 func TestAVaultWithoutEventsIsNoTrouble(t *testing.T) {
 	t.Parallel()
 	var log logBuffer
-	e := &events{sender: &framework.Backend{}, logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: &log})}
+	e := newEvents(&framework.Backend{}, &log)
 	if err := e.sender.SendEvent(t.Context(), "x", nil); !errors.Is(err, framework.ErrNoEvents) {
 		t.Fatal(err)
 	}
-	e.send(account.Event{Type: account.EventRefreshed})
+	e.send(t.Context(), account.Event{Type: account.EventRefreshed})
 	if log.String() != "" {
 		t.Errorf("it is logged: %s", log.String())
 	}

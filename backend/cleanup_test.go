@@ -31,7 +31,7 @@ func TestLoginExpires(t *testing.T) {
 	})
 }
 
-func TestTidyingIsRareAndEndsWithTheMount(t *testing.T) {
+func TestCleanupIsRareAndEndsWithTheMount(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		kicks := func(n int) int {
@@ -56,7 +56,7 @@ func TestTidyingIsRareAndEndsWithTheMount(t *testing.T) {
 	})
 }
 
-func TestPanicOfTheTidyingDoesNotEndTheProcess(t *testing.T) {
+func TestPanicOfTheCleanupDoesNotEndTheProcess(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.withLogins()
@@ -74,7 +74,7 @@ func TestPanicOfTheTidyingDoesNotEndTheProcess(t *testing.T) {
 		}
 		m.tended(11 * minute)
 		if keys, err := m.storage.List(t.Context(), "login/"); err != nil || len(keys) > 0 {
-			t.Errorf("%q, %v: the tidying has not gone on", keys, err)
+			t.Errorf("%q, %v: the cleanup has not gone on", keys, err)
 		}
 	})
 }
