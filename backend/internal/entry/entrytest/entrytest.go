@@ -43,76 +43,94 @@ type Kind struct {
 //   - the entry of the newest version is written as it was read.
 func Golden(t *testing.T, k Kind) {
 	t.Helper()
-	for _, problem := range k.problems() {
+	for _, problem := range k.check() {
 		t.Error(problem)
 	}
 }
 
-func (k Kind) problems() []string {
+// problems is a list of texts.
+type problems []string
+
+func (p *problems) addf(format string, args ...any) { *p = append(*p, fmt.Sprintf(format, args...)) }
+
+func (k Kind) check() problems {
 	if k.Dir == "" {
 		k.Dir = "testdata"
 	}
-	var all []string
+	var p problems
 	files, err := filepath.Glob(filepath.Join(k.Dir, k.Name+"-v*.json"))
 	if err != nil || len(files) != k.Newest {
-		all = append(all, fmt.Sprintf("%s: there are %d golden files for %d versions", k.Name, len(files), k.Newest))
+		p.addf("%s: there are %d golden files for %d versions", k.Name, len(files), k.Newest)
 	}
 	for version := 1; version <= k.Newest; version++ {
 		file := filepath.Join(k.Dir, fmt.Sprintf("%s-v%d.json", k.Name, version))
-		for _, problem := range k.check(file, version) {
-			all = append(all, file+": "+problem)
+		for _, problem := range k.checkFile(file, version) {
+			p.addf("%s: %s", file, problem)
 		}
 	}
-	return all
+	return p
 }
 
-// check checks the file of one version.
-func (k Kind) check(file string, version int) []string {
+// checkFile checks the file of one version.
+func (k Kind) checkFile(file string, version int) (p problems) {
 	value, err := os.ReadFile(file)
 	if err != nil {
-		return []string{err.Error()}
+		p.addf("%v", err)
+		return p
 	}
 	old, err := parse(value)
 	if err != nil {
-		return []string{err.Error()}
+		p.addf("it is not a JSON object: %v", err)
+		return p
 	}
 	if got := old["version"]; fmt.Sprint(got) != fmt.Sprint(version) {
-		return []string{fmt.Sprintf("its version is %v", got)}
+		p.addf("its version is %v", got)
+		return p
 	}
 	recoded, err := k.Recode(value)
 	if err != nil {
-		return []string{fmt.Sprintf("it cannot be read: %v", err)}
+		p.addf("it cannot be read: %v", err)
+		return p
 	}
 	written, err := parse(recoded)
-	if err != nil {
-		return []string{fmt.Sprintf("what is written is not readable: %v", err)}
+	switch {
+	case err != nil:
+		p.addf("it is written as %q, which is not a JSON object: %v", recoded, err)
+	case version < k.Newest:
+		k.checkNothingLost(old, written, &p)
+	default:
+		k.checkAllSet(old, &p)
+		if !reflect.DeepEqual(old, written) {
+			p.addf("it is written as %s: the stored form has changed, but a released form never changes; "+
+				"give the new form a new version and a golden file", recoded)
+		}
 	}
-	if version < k.Newest {
-		return k.lost(old, written)
-	}
-	all := k.unset(old)
-	if !reflect.DeepEqual(old, written) {
-		all = append(all, fmt.Sprintf("the stored form has changed: it is written as %s; "+
-			"a released form never changes: give the new one a new version and a golden file", recoded))
-	}
-	return all
+	return p
 }
 
-// lost compares an entry of an older version with its successor.
-func (k Kind) lost(old, written map[string]any) []string {
+// checkNothingLost compares an entry of an older version with its successor.
+func (k Kind) checkNothingLost(old, written map[string]any, p *problems) {
 	before, after := map[string]any{}, map[string]any{}
 	flatten(old, "", before)
 	flatten(written, "", after)
-	var all []string
 	for _, path := range slices.Sorted(maps.Keys(before)) {
 		if path == "version" || k.renamed(path) {
 			continue
 		}
 		if got, ok := after[path]; !ok || !reflect.DeepEqual(got, before[path]) {
-			all = append(all, fmt.Sprintf("%s is lost: %v became %v", path, before[path], got))
+			p.addf("%s is lost: %v became %v", path, before[path], got)
 		}
 	}
-	return all
+}
+
+// checkAllSet checks that an entry has a value for each field of Form.
+func (k Kind) checkAllSet(written map[string]any, p *problems) {
+	walk(reflect.TypeOf(k.Form), []any{written}, "", func(path string, filled bool) {
+		if !filled {
+			p.addf("%s has no value: a field was added to the stored form; if the version has been released, "+
+				"give the form a new version and a golden file, or else add the field to the file", path)
+		}
+	})
 }
 
 var listIndex = regexp.MustCompile(`\[\d+\]`)
@@ -138,23 +156,6 @@ func flatten(value any, path string, to map[string]any) {
 	default:
 		to[path] = value
 	}
-}
-
-// unset returns a problem for each field of Form that has no value in an entry.
-func (k Kind) unset(written map[string]any) []string {
-	wanted, set := []string{}, map[string]bool{}
-	walk(reflect.TypeOf(k.Form), []any{written}, "", func(path string, filled bool) {
-		wanted = append(wanted, path)
-		set[path] = filled
-	})
-	var all []string
-	for _, path := range wanted {
-		if !set[path] {
-			all = append(all, fmt.Sprintf("%s has no value: a field was added to the stored form. If the version has been released, "+
-				"give the form a new version and a golden file; if it has not, add the field to the file", path))
-		}
-	}
-	return all
 }
 
 // walk calls visit for each field of a type that has no fields itself, with its path

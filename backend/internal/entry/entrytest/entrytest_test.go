@@ -129,7 +129,7 @@ func TestGolden(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			problems := test.kind.problems()
+			problems := test.kind.check()
 			if len(problems) != len(test.want) {
 				t.Fatalf("the problems are %q, not %q", problems, test.want)
 			}
