@@ -1,16 +1,8 @@
-// Package backend is the Vault side of vault-plugin-pagero: paths, schemas,
-// decoding, answers and errors. Each path has a file of its own; the rules by
-// which refresh tokens are exchanged are in internal/account, the requests to
-// Pagero in internal/oauth.
+// Package backend is the Vault side of vault-plugin-pagero: paths, schemas, decoding,
+// answers and errors. Each path has a file of its own. The rules for exchanging
+// refresh tokens are in internal/account, the requests to Pagero in internal/oauth.
 //
-// A request flows one way and back: fields -> account -> policy -> intent ->
-// exchange -> entry -> answer.
-//
-// The locks here: a client's (lockClient), held over the storage by who changes the
-// client; configWrite, held over the storage by who changes the config; events.mu and
-// tidying.mu, held for a few instructions. None is held while another of them is
-// taken. An account's lock (internal/account) may be held when a client's or events.mu
-// is taken, and is never taken within one. Reads take none of them.
+// docs/architecture.md has the order of the locks. Reads take none.
 package backend
 
 import (
@@ -41,11 +33,11 @@ const backendHelp = `
 The Pagero secrets engine keeps the OAuth client secrets and refresh tokens of
 Pagero Online and hands out access tokens that work.
 
-Pagero's refresh tokens work once: every use returns the next one, and whoever
-loses it needs a person to log in again. The engine is the only one that ever
-uses them, saves the next one before anybody sees an answer, and renews access
-tokens when a read needs it. Set a client up below "clients/", enrol accounts
-below "accounts/", and read tokens at "token/<account>".
+Pagero's refresh tokens work once. Every use returns the next one; if it is
+lost, a person must log in again. The engine is the only user of the refresh
+tokens. It saves the next one before it answers, and renews an access token when
+a read needs it. Set up a client below "clients/", enrol accounts below
+"accounts/", and read tokens at "token/<account>".
 `
 
 // backend is the secrets engine of one mount.
@@ -67,8 +59,8 @@ var (
 	_ logical.Factory = Factory
 )
 
-// Factory is the logical.Factory of the engine: it only supplies what newBackend
-// works with.
+// Factory is the logical.Factory of the engine. It only supplies the dependencies of
+// newBackend.
 func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	return newBackend(ctx, conf, dependencies{
 		exchanger: &oauth.Exchanger{UserAgent: "vault-plugin-pagero/" + Version},
@@ -77,7 +69,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	})
 }
 
-// dependencies are what tests replace.
+// dependencies are the parts that tests replace.
 type dependencies struct {
 	exchanger account.Exchanger
 	process   string
@@ -127,9 +119,9 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a token from memory, or by an exchange, before the
-// framework sees the request: the framework asks Vault for its replication state
-// for every request, over RPC, which costs a third of a cached read.
+// HandleRequest answers a read of a token before the framework sees the request,
+// because the framework asks Vault for its replication state over RPC for every
+// request. That costs a third of a cached read.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
 		resp, err := b.quickToken(ctx, name, req)
@@ -146,8 +138,8 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	return b.Backend.HandleRequest(ctx, req)
 }
 
-// HandleExistenceCheck is asked by Vault before each write, and what it returns
-// as an error goes to Vault's log.
+// HandleExistenceCheck is called by Vault before each write. Vault logs the error that
+// it returns.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
 	if err := refuseMalformedSecrets(req); err != nil {
 		return false, false, errutil.UserError{Err: err.Error()}
@@ -155,8 +147,8 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, req)
 }
 
-// periodic is called by Vault every minute, with a lock held that everything
-// else waits for: it may only start something.
+// periodic is called by Vault every minute. Vault holds a lock meanwhile that all
+// other work waits for, so periodic only starts background work.
 func (b *backend) periodic(context.Context, *logical.Request) error {
 	b.accounts.Tend()
 	if b.writable() == nil {
@@ -165,14 +157,14 @@ func (b *backend) periodic(context.Context, *logical.Request) error {
 	return nil
 }
 
-// clean runs when Vault unmounts, reloads, seals or steps down. It waits for
-// exchanges under way.
+// clean is called when Vault unmounts, reloads, seals or steps down. It waits for the
+// exchanges in progress.
 func (b *backend) clean(context.Context) {
 	b.accounts.Close()
 	b.background.Close()
 }
 
-// invalidate is told that another node has written a key.
+// invalidate is called when another node has written a key.
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
@@ -182,10 +174,10 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	}
 }
 
-// writable returns account.ErrReadOnly on a standby, a performance secondary
-// (unless the mount is local) and a DR secondary. It says what the framework's
-// WriteSafeReplicationState says, which asks Vault twice, whatever the first
-// answer is; each question is a round trip.
+// writable returns account.ErrReadOnly on a standby, a performance secondary (unless
+// the mount is local) and a DR secondary. It decides as the framework's
+// WriteSafeReplicationState does, which always asks Vault twice. Each question is a
+// round trip.
 func (b *backend) writable() error {
 	state := b.System().ReplicationState()
 	switch {

@@ -42,8 +42,8 @@ func TestFactoryMakesABackendThatWorks(t *testing.T) {
 	}
 }
 
-// Vault calls the Factory where nothing can be written, and where the storage
-// may not even be readable.
+// Vault calls the Factory while nothing can be written, and the storage may not even be
+// readable.
 func TestStartAsksTheStorageNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
@@ -75,8 +75,8 @@ func TestCleanupWaitsForTheExchangeUnderWay(t *testing.T) {
 	})
 }
 
-// The wait of a Cleanup is the exchange_timeout and 10 s: for its announcement and
-// for its save.
+// A Cleanup waits for the exchange_timeout and 10 s more, for the writes before and
+// after the exchange.
 func TestCleanupDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

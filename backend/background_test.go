@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// tended lets time pass, with Vault's kick every minute.
+// tended lets time pass. Vault calls periodic every minute.
 func (m *mount) tended(d time.Duration) {
 	m.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); {
@@ -57,7 +57,7 @@ func TestIdleGrantIsKeptAlive(t *testing.T) {
 	})
 }
 
-// Vault holds a lock that everything waits for while it kicks.
+// Vault holds a lock that all other work waits for while it calls periodic.
 func TestKickWaitsForNothing(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

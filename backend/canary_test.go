@@ -13,9 +13,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// All tests of this package look for secrets in every answer and in the log;
-// this one makes all the traffic that could show one, and makes sure that the
-// search would find it.
+// All tests of this package look for secrets in every answer and in the log. This test
+// makes all traffic that could show one, and checks that the search would find it.
 func TestNoSecretGetsOut(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

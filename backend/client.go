@@ -19,15 +19,15 @@ var authMethods = []any{string(oauth.AuthBasic), string(oauth.AuthPost)}
 type client struct {
 	ID             string
 	Secret         oauth.Secret
-	PreviousSecret oauth.Secret // until Secret has worked once
+	PreviousSecret oauth.Secret // kept until Secret has worked once
 	AuthMethod     string
 	TokenURL       string
 	AuthorizeURL   string
 	RevokeURL      string
 	RedirectURIs   []string
-	Scopes         []string // asked for where a login asks for no others
-	CACert         string   // PEM; "": the system's
-	Issuer         string   // RFC 8414; what iss must be (RFC 9207); "": not checked
+	Scopes         []string // the default of a login
+	CACert         string   // in PEM; "" for the authorities of the system
+	Issuer         string   // RFC 8414; iss must be equal (RFC 9207), unless this is ""
 	Revision       string   // changes with every write
 }
 
@@ -39,7 +39,7 @@ func newClient() *client {
 	}
 }
 
-// validate checks what a client's fields must be, whatever they were before.
+// validate checks the fields of a client, whatever they were before.
 func (c *client) validate(name string, allowedHosts []string) error {
 	switch {
 	case c.ID == "":
@@ -77,7 +77,7 @@ func (c *client) validate(name string, allowedHosts []string) error {
 	return nil
 }
 
-// endpoints are the URLs that Vault or a browser is sent to.
+// endpoints returns the URLs that Vault or a browser is sent to.
 func (c *client) endpoints() []endpoint {
 	return []endpoint{
 		{fieldTokenURL, c.TokenURL}, {fieldAuthorizeURL, c.AuthorizeURL}, {fieldRevokeURL, c.RevokeURL},
@@ -86,8 +86,8 @@ func (c *client) endpoints() []endpoint {
 
 type endpoint struct{ field, url string }
 
-// unwritten tells whether the endpoint is one of Pagero's that nobody has
-// written and that refreshing does not use: allowed_hosts need not hold it.
+// unwritten reports whether the endpoint is a default that refreshing does not use.
+// allowed_hosts need not contain its host.
 func (e endpoint) unwritten() bool {
 	return (e.field == fieldAuthorizeURL && e.url == defaultAuthorizeURL) || (e.field == fieldRevokeURL && e.url == defaultRevokeURL)
 }
@@ -100,9 +100,9 @@ func (e endpoint) host() string {
 	return u.Host
 }
 
-// replace checks what a change of the old client must not do, and keeps the secret
-// that it replaces until the new one has worked. newSecret tells whether the write
-// brought a client_secret.
+// replace checks the change from the old client to this one. It keeps the secret that
+// is replaced until the new one has worked. newSecret reports whether the write had a
+// client_secret.
 func (c *client) replace(name string, old *client, newSecret bool) error {
 	moved := c.ID != old.ID
 	if moved && !newSecret {
@@ -118,7 +118,7 @@ func (c *client) replace(name string, old *client, newSecret bool) error {
 		}
 	}
 	if c.CACert != old.CACert {
-		// Whoever it trusts can be the server.
+		// Anyone with a certificate of the new authority can pose as the server.
 		moved = true
 		if !newSecret {
 			return invalid("client %q: a change of ca_cert must come with the client_secret", name)
@@ -129,19 +129,18 @@ func (c *client) replace(name string, old *client, newSecret bool) error {
 		// The old secret belongs to another client, or to another server.
 		c.PreviousSecret = oauth.Secret{}
 	case c.Secret.Equal(old.PreviousSecret):
-		// It is back; the one between has never worked.
+		// The previous secret is back; the one in between has never worked.
 		c.PreviousSecret = oauth.Secret{}
 	case newSecret && !c.Secret.Equal(old.Secret) && !old.PreviousSecret.IsSet():
-		// Where there is a previous secret already, the one that is replaced has
-		// never worked, and the previous one has.
+		// If there is a previous secret already, it has worked, and the secret that is
+		// replaced never has.
 		c.PreviousSecret = old.Secret
 	}
 	return nil
 }
 
-// revocationURL is where grants are revoked; "" where nothing may be sent. Pagero's
-// own endpoint, which is there where none was written, gets no tokens of another
-// server.
+// revocationURL returns the URL to revoke grants at, or "" if nothing may be sent
+// there. Pagero's own endpoint is the default; it gets no tokens of another server.
 func (c *client) revocationURL(allowedHosts []string) string {
 	u, err := parseEndpoint(fieldRevokeURL, c.RevokeURL)
 	if err != nil || !hostAllowed(u, allowedHosts) {

@@ -73,7 +73,7 @@ type clientStore struct {
 	storage vaultStorage
 	config  *configStore // for allowed_hosts
 	// locks is a pool. A client's lock is held across the storage operations of a
-	// change. Two clients may share a lock, so that two are never held together.
+	// change. Never hold the locks of two clients: they may be the same.
 	locks []*locksutil.LockEntry
 }
 

@@ -41,7 +41,7 @@ func (c *config) validate() error {
 		return invalid("keepalive_interval must be 0 (off) or at least %s", minKeepalive)
 	}
 	if len(c.AllowedHosts) == 0 {
-		return invalid("allowed_hosts must not be empty: no client could be used")
+		return invalid("allowed_hosts must not be empty, because no client could be used then")
 	}
 	hosts := slices.Clone(c.AllowedHosts) // the old config shares the slice
 	for i, host := range hosts {

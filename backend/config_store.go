@@ -112,8 +112,8 @@ func (s *configStore) remove(ctx context.Context) error {
 	return s.storage.deleteEntry(ctx, configKey)
 }
 
-// invalidate makes the next reader ask the storage. The result of a read that is
-// under way is not used again either.
+// invalidate makes the next reader ask the storage. It also outdates the result of a
+// read that is in progress.
 func (s *configStore) invalidate() { s.epoch.Add(1) }
 
 // settings returns the part of the settings that accounts need.

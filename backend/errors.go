@@ -10,19 +10,19 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 )
 
-// inputError is a request that makes no sense. Its text names the remedy.
+// inputError reports an invalid request. Its text names the remedy.
 type inputError struct{ text string }
 
 func (e *inputError) Error() string { return e.text }
 
 func invalid(format string, args ...any) error { return &inputError{fmt.Sprintf(format, args...)} }
 
-// notFoundError is something that does not exist.
+// notFoundError reports that something does not exist.
 type notFoundError struct{ text string }
 
 func (e *notFoundError) Error() string { return e.text }
 
-// storageError is Vault's storage that failed. respond adds the remedy, once.
+// storageError reports a failure of Vault's storage. respond adds the remedy, once.
 type storageError struct {
 	doing string
 	err   error
@@ -33,22 +33,22 @@ func (e *storageError) Error() string {
 }
 func (e *storageError) Unwrap() error { return e.err }
 
-const mendStorage = "see Vault's log, mend the storage and try again"
+const storageRemedy = "see Vault's log, fix the storage and try again"
 
 // aboutAccount names the account in an error about something else.
 func aboutAccount(name string, err error) error { return fmt.Errorf("account %q: %w", name, err) }
 
-// storageFailed is about storage that failed before anything was done for an
-// account.
+// storageFailed returns an error about storage that failed before anything was done
+// for an account.
 func storageFailed(name, doing string, err error) error {
 	if errors.Is(err, account.ErrReadOnly) {
 		return account.ErrReadOnly
 	}
-	return fmt.Errorf("account %q: storage failed while %s: %w; nothing was changed; %s", name, doing, err, mendStorage)
+	return fmt.Errorf("account %q: storage failed while %s: %w; nothing was changed; %s", name, doing, err, storageRemedy)
 }
 
-// statusOf returns the HTTP status of an error other than account.ErrReadOnly. No
-// other place decides on one.
+// statusOf returns the HTTP status of an error other than account.ErrReadOnly. It is
+// the only place that decides on a status.
 func statusOf(err error) int {
 	var (
 		input    *inputError
@@ -80,9 +80,9 @@ func statusOfAccountError(kind account.ErrorKind) int {
 	}
 }
 
-// respond turns an error into what Vault wants. The error that it returns is never
-// wrapped, because a wrapped one loses its status on the way to Vault, and never
-// comes with a response, because Vault would make a 400 of that.
+// respond turns an error into an answer for Vault. It never returns a wrapped error,
+// because a wrapped error loses its status on the way to Vault. It never returns an
+// error and a response, because Vault would turn them into a 400.
 func respond(err error) (*logical.Response, error) {
 	if errors.Is(err, account.ErrReadOnly) {
 		return nil, logical.ErrReadOnly
@@ -93,7 +93,7 @@ func respond(err error) (*logical.Response, error) {
 	}
 	var storage *storageError
 	if errors.As(err, &storage) {
-		text += "; " + mendStorage
+		text += "; " + storageRemedy
 	}
 	return nil, logical.CodedError(status, text)
 }

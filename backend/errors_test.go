@@ -34,11 +34,11 @@ func TestErrorsGetTheStatusOfTheirKind(t *testing.T) {
 		{"no such client", noSuchClient("x"), 404, `client "x" does not exist; create it with a write of client_id and client_secret to clients/x`},
 		{
 			"storage of a client", fmt.Errorf("client %q: %w", "x", &storageError{"reading client/x", errStorage}), 500,
-			`client "x": storage failed while reading client/x: simulated storage failure; see Vault's log, mend the storage and try again`,
+			`client "x": storage failed while reading client/x: simulated storage failure; see Vault's log, fix the storage and try again`,
 		},
 		{
 			"storage on the way to an account", storageFailed("acme", "writing the login", errStorage), 500,
-			`account "acme": storage failed while writing the login: simulated storage failure; nothing was changed; see Vault's log, mend the storage and try again`,
+			`account "acme": storage failed while writing the login: simulated storage failure; nothing was changed; see Vault's log, fix the storage and try again`,
 		},
 		{"anything else", errors.New("broken"), 500, "broken"},
 	} {

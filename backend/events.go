@@ -17,14 +17,14 @@ import (
 const (
 	eventPrefix  = "pagero/"
 	eventTimeout = 5 * time.Second
-	// maxEvents bounds the events that wait for a Vault that does not take them.
+	// maxEvents bounds the queue of events, in case Vault does not take them.
 	maxEvents = 1024
 )
 
-// events sends what happens to accounts to Vault's event system, in order. A goroutine
-// sends them for as long as there are any, so that neither an exchange nor anything
-// else waits for Vault to take an event. Events may be lost: what counts is the state
-// of the account. It is safe for concurrent use.
+// events sends the events of accounts to Vault's event system, in order. It sends them
+// in the background, so that no exchange waits for Vault to take one. Events may be
+// lost, because the state of the account is what counts. events is safe for concurrent
+// use.
 type events struct {
 	sender     logical.EventSender
 	background *runner.Group

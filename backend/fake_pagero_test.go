@@ -29,8 +29,8 @@ type pagero struct {
 	mu    sync.Mutex
 	posts []post
 	spent map[string]bool
-	busy  map[string]bool // accounts with an exchange under way
-	// behave answers an exchange; nil: it is granted.
+	busy  map[string]bool // accounts with an exchange in progress
+	// behave answers an exchange; if it is nil, the exchange is granted.
 	behave  func(post) oauth.Result
 	delay   time.Duration
 	serial  int
@@ -107,7 +107,7 @@ func accountOf(token string) string {
 	return strings.Split(chain, "-")[2]
 }
 
-// waited waits in the bubble's time; it returns false where ctx ended first.
+// waited waits in the bubble's time; it returns false if ctx ended first.
 func waited(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):

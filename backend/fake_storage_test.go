@@ -30,10 +30,10 @@ var (
 // fault makes one verb fail.
 type fault struct {
 	verb  verb
-	key   string // prefix of the keys that it hits; "": all
-	err   error  // nil: errStorage
+	key   string // prefix of the keys that it hits; "" for all
+	err   error  // nil for errStorage
 	after bool   // the operation takes effect, and then it fails
-	skip  int    // so many operations go well before
+	skip  int    // the number of operations that succeed before
 }
 
 func (f fault) String() string {

@@ -9,15 +9,15 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// system is Vault as the plugin sees it. It counts what is asked, because each
-// question is a round trip. What is not faked here must not be asked.
+// system is Vault as the plugin sees it. It counts the questions, because each is a
+// round trip. The plugin must not ask questions that are not faked here.
 type system struct {
 	logical.SystemView
 	mu    sync.Mutex
 	state consts.ReplicationState
 	local bool
 	asked int
-	later int // it becomes a performance standby after so many questions; 0: never
+	later int // the number of questions before it becomes a performance standby; 0 for never
 }
 
 func (s *system) become(state consts.ReplicationState, local bool) {

@@ -87,7 +87,7 @@ const (
 	fieldLimit = "limit"
 )
 
-// nameField is the name in a path.
+// nameField returns the schema of the name in a path.
 func nameField(what string) *framework.FieldSchema {
 	return &framework.FieldSchema{
 		Type:         framework.TypeString,
@@ -97,23 +97,23 @@ func nameField(what string) *framework.FieldSchema {
 	}
 }
 
-// listFields are the parameters of every list.
+// listFields returns the parameters of every list.
 func listFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldAfter: {
 			Type: framework.TypeString, Query: true,
-			Description:  "Only names that sort after this one; to go on where a list with a limit ended.",
+			Description:  "Only names that sort after this one. Use the last name of a list with a limit to get the next names.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "After"},
 		},
 		fieldLimit: {
 			Type: framework.TypeInt, Query: true,
-			Description:  "At most so many names. 0, the default, is all.",
+			Description:  "The maximum number of names. 0, the default, is all.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Limit"},
 		},
 	}
 }
 
-// keysField is the response of every list.
+// keysField returns the response of every list.
 func keysField() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		"keys": {Type: framework.TypeStringSlice, Required: true, Description: "The names, in order."},
@@ -153,8 +153,8 @@ func allocate[T any](to **T) *T {
 	return *to
 }
 
-// formatTime is the form in which times are returned: RFC 3339, UTC.
+// formatTime returns a time as the API shows it: RFC 3339, UTC.
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// seconds is the form in which durations are returned.
+// seconds returns a duration as the API shows it and as it is stored.
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }

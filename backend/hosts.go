@@ -22,8 +22,8 @@ func normalizeHostPattern(pattern string) (string, error) {
 	return normal, nil
 }
 
-// hostAllowed tells whether a URL's host is one that clients may name. *.domain
-// stands for every name below the domain, not for the domain itself.
+// hostAllowed reports whether clients may name a URL's host. *.domain stands for
+// every name below the domain, but not for the domain itself.
 func hostAllowed(u *url.URL, patterns []string) bool {
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	if ip := net.ParseIP(host); ip != nil {
@@ -48,7 +48,7 @@ func parseEndpoint(field, text string) (*url.URL, error) {
 	}
 	switch {
 	case u.User != nil:
-		return nil, invalid("%s must not hold a user name or password", field)
+		return nil, invalid("%s must not contain a user name or password", field)
 	case u.Fragment != "":
 		return nil, invalid("%s must not have a fragment", field)
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):

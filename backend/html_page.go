@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// htmlPage is what a person sees at the end of a login. It has no script, loads
-// nothing, and html/template escapes whatever is filled in.
+// htmlPage is the page that a person sees at the end of a login. It has no script and
+// loads nothing. html/template escapes what is filled in.
 type htmlPage struct {
 	Title   string
 	Tone    string   // "good", "bad" or ""
 	Text    []string // paragraphs
 	Details string   // for the administrator
-	Next    string   // where the browser goes by itself; "" for a page that stays
+	Next    string   // the URL that the browser opens by itself; "" if the page stays
 }
 
 func connectedPage(done *completed) htmlPage {
 	p := htmlPage{Title: "Connected", Tone: "good", Text: []string{"The account " + done.account + " is connected."}}
 	switch {
 	case len(done.warnings) > 0:
-		p.Text = append(p.Text, "Something has to be looked at. Please tell whoever sent you here.")
+		p.Text = append(p.Text, "Something has to be looked at. Please tell the person who sent you here.")
 		p.Details = strings.Join(done.warnings, " ")
 	case done.asSpare:
 		p.Text[0] = "The account " + done.account + " is connected, with a spare grant."
@@ -33,31 +33,31 @@ func connectedPage(done *completed) htmlPage {
 func nextPage(done *completed, next string) htmlPage {
 	return htmlPage{
 		Title: "One moment", Tone: "good", Next: next,
-		Text: []string{"The account " + done.account + " is connected. Pagero is asked once more, for a spare grant."},
+		Text: []string{"The account " + done.account + " is connected. Pagero asks once more, for a spare grant."},
 	}
 }
 
 func failedPage(err error) htmlPage {
 	p := htmlPage{
 		Title: "Not completed", Tone: "bad",
-		Text:    []string{"The login could not be completed.", "Please ask whoever sent you here for a new link."},
+		Text:    []string{"The login could not be completed.", "Please ask the person who sent you here for a new link."},
 		Details: err.Error(),
 	}
 	var spare *spareError
 	switch {
 	case errors.Is(err, errNoLogin):
-		// Browsers load a page again by themselves: who sees this may have seen that
-		// all went well.
+		// Browsers reload pages by themselves: the user may have seen already that the
+		// login succeeded.
 		p.Title, p.Tone = "This login has ended", ""
 		p.Text = []string{
 			"It was completed before, or it took too long.",
-			"If you have been told that the account is connected, all is well. If not, please ask whoever sent you here for a new link.",
+			"If you have been told that the account is connected, all is well. If not, please ask the person who sent you here for a new link.",
 		}
 	case errors.As(err, &spare):
 		p.Title, p.Tone = "Connected", "good"
 		p.Text = []string{
 			"The account " + spare.account + " is connected, but without a spare grant.",
-			"Please tell whoever sent you here. You can close this page.",
+			"Please tell the person who sent you here. You can close this page.",
 		}
 	case statusOf(err) >= http.StatusInternalServerError:
 		p.Text[0] = "The login could not be completed, because something does not work at the moment."
@@ -71,9 +71,9 @@ func (p htmlPage) render() (string, error) {
 	return b.String(), err
 }
 
-// The policy stands in the page, because Vault sends no header of a plugin's
-// choice. frame-ancestors cannot stand there: nothing on the page can be clicked
-// but the way onwards.
+// The content security policy is in the page, because a plugin cannot choose its
+// headers. frame-ancestors has no effect in a page; that does no harm, because the
+// only thing to click on is the link to the next page.
 var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Whoever has logged in well must not read that he has not.
+// A user whose login succeeded must not read that it failed.
 func TestPageOfASpareThatFailsSaysThatTheAccountIsConnected(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]struct {

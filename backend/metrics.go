@@ -7,14 +7,14 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// metrics are what the mount counts, by the conventions of Prometheus: base units,
-// and no label whose values are not few. They begin at zero with the process.
+// metrics are the counters of the mount. They follow the conventions of Prometheus:
+// base units, and only labels with few values. They start at zero with the process.
 type metrics struct {
 	registry  *prometheus.Registry
 	exchanges *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	reads     *prometheus.CounterVec
-	cached    prometheus.Counter // of reads, for the hot path
+	cached    prometheus.Counter // the counter of reads that the hot path uses
 }
 
 func newMetrics(overview func() account.Overview) *metrics {
@@ -31,7 +31,7 @@ func newMetrics(overview func() account.Overview) *metrics {
 		}, []string{"purpose"}),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "pagero_token_reads_total",
-			Help: "Reads of access tokens by source (cache, exchange, stale, error). A stale answer works and has a warning.",
+			Help: "Reads of access tokens by source (cache, exchange, stale, error). A stale token works and comes with a warning.",
 		}, []string{"source"}),
 	}
 	m.cached = m.reads.WithLabelValues(string(account.FromCache))
@@ -52,7 +52,7 @@ func (m *metrics) observe(purpose account.Purpose, r oauth.Result) {
 	m.durations.WithLabelValues(string(purpose)).Observe(r.AnsweredAt.Sub(r.SentAt).Seconds())
 }
 
-// resultLabel is one of few: the codes that oauth.RegisteredCode knows are, too.
+// resultLabel returns one of few values: oauth.RegisteredCode knows few codes.
 func resultLabel(r oauth.Result) string {
 	switch {
 	case r.Outcome == oauth.Succeeded:
@@ -68,7 +68,7 @@ func resultLabel(r oauth.Result) string {
 	}
 }
 
-// accountCollector tells how the accounts are when it is asked.
+// accountCollector counts the accounts by their state at the time of a scrape.
 type accountCollector struct{ overview func() account.Overview }
 
 var (
@@ -77,7 +77,7 @@ var (
 	surveyedDesc = prometheus.NewDesc("pagero_survey_complete", "1 when all accounts have been seen since the start.", nil, nil)
 	unsavedDesc  = prometheus.NewDesc("pagero_unsaved_refresh_tokens", "Rescue copies: refresh tokens that Vault's storage does not hold yet.", nil, nil)
 	endingDesc   = prometheus.NewDesc("pagero_authorizations_ending", "Accounts whose authorization ends within 90 days, counted up to 1000.", nil, nil)
-	oldestDesc   = prometheus.NewDesc("pagero_oldest_refresh_token_timestamp_seconds", "When the oldest refresh token was issued that is alive. Absent where none is known.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("pagero_oldest_refresh_token_timestamp_seconds", "When the oldest refresh token that is alive was issued. Absent if none is known.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

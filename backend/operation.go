@@ -12,12 +12,11 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// handler is an operation as the paths write it: what it returns as an error,
-// respond turns into a response.
+// handler handles an operation. respond turns its error into a response.
 type handler func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error)
 
-// operation is a handler with its documentation. Each of an operation's possible
-// statuses below 300 has a response in responses.
+// operation is a handler with its documentation. responses has each possible status
+// below 300.
 type operation struct {
 	handler     handler
 	summary     string
@@ -25,13 +24,13 @@ type operation struct {
 	verb        string
 	suffix      string
 	responses   map[int][]framework.Response
-	// ignoreUnknown is for what a browser brings: RFC 6749, section 4.1.2, wants
-	// parameters ignored that are not known.
+	// ignoreUnknown allows unknown parameters from a browser. RFC 6749, section 4.1.2,
+	// wants them ignored.
 	ignoreUnknown bool
 }
 
-// build makes of it what the framework wants, with what all operations share:
-// unknown fields are refused, not ignored, and errors are turned into responses.
+// build returns the operation for the framework. It adds what all operations share:
+// unknown fields are refused, and errors become responses.
 func (o operation) build() framework.OperationHandler {
 	return &framework.PathOperation{
 		Callback: func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
@@ -66,9 +65,9 @@ func refuseUnknown(data *framework.FieldData) error {
 	return nil
 }
 
-// refuseMalformedSecrets refuses a field that may hold a secret and is no string. It
-// comes before the framework's validation, whose error repeats the value that it
-// cannot read.
+// refuseMalformedSecrets refuses a field that may contain a secret and is not a
+// string. It runs before the framework's validation, because the framework's error
+// repeats the value.
 func refuseMalformedSecrets(req *logical.Request) error {
 	for _, field := range []string{fieldClientSecret, fieldRefreshToken, fieldSpareRefreshToken, fieldUsername, fieldPassword, fieldState, fieldCode} {
 		switch req.Data[field].(type) {
@@ -80,13 +79,13 @@ func refuseMalformedSecrets(req *logical.Request) error {
 	return nil
 }
 
-// ok is the documentation of an answer with data.
+// ok documents an answer with data.
 func ok(description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
 	return map[int][]framework.Response{http.StatusOK: {{Description: description, Fields: fields}}}
 }
 
-// noContent is the documentation of an answer without data. With a warning, its
-// status is 200.
+// noContent documents an answer without data. If there are warnings, its status is
+// 200.
 func noContent(description string) map[int][]framework.Response {
 	return map[int][]framework.Response{
 		http.StatusNoContent: {{Description: description}},
@@ -94,8 +93,8 @@ func noContent(description string) map[int][]framework.Response {
 	}
 }
 
-// listResponse answers a list: with sorted names, cut down to what after and limit ask
-// for.
+// listResponse answers a list with the part of the sorted names that after and limit
+// select.
 func listResponse(names []string, data *framework.FieldData) (*logical.Response, error) {
 	limit := data.Get(fieldLimit).(int)
 	if limit < 0 {

@@ -20,7 +20,7 @@ type operationTest struct {
 	path   string
 	data   fields
 	status int
-	uses   []fault // what it does with the storage where nothing is in memory
+	uses   []fault // its use of the storage if nothing is in memory
 }
 
 var operations = []operationTest{
@@ -68,7 +68,7 @@ func (o operationTest) writes() bool {
 	return slices.ContainsFunc(o.uses, func(f fault) bool { return f.verb == put || f.verb == remove })
 }
 
-// exchanges tells whether it may run the refresh grant.
+// exchanges reports whether the operation may run the refresh grant.
 func (o operationTest) exchanges() bool {
 	return strings.HasPrefix(o.path, "token/") || strings.HasPrefix(o.path, "refresh/")
 }
@@ -188,9 +188,8 @@ func TestEveryOperationUsesTheStorageAsTheTableSays(t *testing.T) {
 	}
 }
 
-// Whatever part of the storage fails, and whether it took effect or not: the
-// answer is a 500, nothing is sent, and when the storage works again everything
-// is there.
+// If any part of the storage fails, with or without an effect, the answer is a 500 and
+// nothing is sent. Nothing is missing once the storage works again.
 func TestEveryOperationSurvivesAFailingStorage(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations {
@@ -277,8 +276,8 @@ func TestExistenceChecksFailWithTheStorage(t *testing.T) {
 	})
 }
 
-// Vault shows nothing of an existence check's error. An entry of a newer plugin is
-// there: the write that follows says what is wrong.
+// Vault hides the error of an existence check. An entry of a newer plugin therefore
+// exists: the write that follows returns the error.
 func TestEntriesThatCannotBeReadExist(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

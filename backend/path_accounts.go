@@ -15,16 +15,16 @@ import (
 
 const accountsPrefix = "accounts/"
 
-// expiryWarning is how long before an authorization ends its account's read warns,
-// and the status and the metrics count it.
+// expiryWarning is the time before the end of an authorization in which a read of its
+// account warns, and in which the status and the metrics count it.
 const expiryWarning = 90 * 24 * time.Hour
 
 func (b *backend) pathAccounts() []*framework.Path {
 	write := operation{
 		handler: b.writeAccount, verb: "write", suffix: "account",
 		summary: "Enrol an account or change it.",
-		description: "Stores the refresh token without spending it, or gets one, and a spare, with username and password. Changes the fields that are given and " +
-			"leaves the others as they are. A new refresh_token brings a dead account back; one that was written before changes nothing.",
+		description: "Stores the refresh token without spending it, or gets one, and a spare, with username and password. Changes the given fields only. " +
+			"A new refresh_token revives a dead account; one that was written before changes nothing.",
 		responses: noContent("The account is stored."),
 	}.build()
 	return []*framework.Path{
@@ -35,7 +35,7 @@ func (b *backend) pathAccounts() []*framework.Path {
 				logical.ListOperation: operation{
 					handler: b.listAccounts, verb: "list", suffix: "accounts",
 					summary:     "List the names of the accounts.",
-					description: "Returns the names in order; after and limit page through them.",
+					description: "Returns the names in order. Use after and limit to get them in parts.",
 					responses:   ok("The names.", keysField()),
 				}.build(),
 			},
@@ -53,29 +53,29 @@ func (b *backend) pathAccounts() []*framework.Path {
 				logical.ReadOperation: operation{
 					handler: b.readAccount, verb: "read", suffix: "account",
 					summary:     "Read an account's state, without its tokens.",
-					description: "Tells whether the account works, when it was last refreshed, and after a failure what went wrong.",
+					description: "Says whether the account works, when it was last refreshed, and what went wrong last.",
 					responses:   ok("The account.", accountResponseFields()),
 				}.build(),
 				logical.DeleteOperation: operation{
 					handler: b.deleteAccount, verb: "delete", suffix: "account",
 					summary: "Delete an account and its tokens.",
-					description: "Revokes its grants at Pagero first, unless revoke=false; where that fails, the account goes all the same, with a warning. " +
-						"Logins that have begun end. Enrolling the account again takes a new login at Pagero.",
-					responses: noContent("The account is gone."),
+					description: "Revokes its grants at Pagero first, unless revoke=false. If that fails, the account is deleted anyway, with a warning. " +
+						"Logins that have begun end. To enrol the account again, a new login at Pagero is needed.",
+					responses: noContent("The account is deleted."),
 				}.build(),
 			},
 			HelpSynopsis: "A Pagero user's authorization: its refresh token and its state.",
 			HelpDescription: `
-An account is enrolled by a login in a browser that authorize/<name> begins, with
-the refresh token of a login elsewhere, or with a user's name and password. From
-then on the engine is the only one that may use that refresh token: it works
-once, and the engine keeps the newest. Read access tokens at token/<name>.`,
+There are three ways to enrol an account: a login in a browser, which
+authorize/<name> begins; the refresh token of a login elsewhere; or a user's name
+and password. After that only the engine may use the refresh token, because it
+works once and the engine keeps the newest. Read access tokens at token/<name>.`,
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account"},
 		},
 	}
 }
 
-// accountSettings are the fields of an account that a write sets and a read returns.
+// accountSettings returns the fields that a write sets and a read returns.
 func accountSettings() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldClient: {
@@ -90,7 +90,7 @@ func accountSettings() map[string]*framework.FieldSchema {
 		},
 		fieldRefreshOnRead: {
 			Type:         framework.TypeBool,
-			Description:  "Every read runs the refresh grant. Concurrent reads share one.",
+			Description:  "Every read runs the refresh grant. Concurrent reads share one exchange.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh on read"},
 		},
 		fieldAutoRefresh: {
@@ -106,13 +106,13 @@ func accountSettings() map[string]*framework.FieldSchema {
 	}
 }
 
-// accountFields are what a write and a delete take.
+// accountFields returns the fields of a write and of a delete.
 func accountFields() map[string]*framework.FieldSchema {
 	fields := accountSettings()
 	maps.Copy(fields, map[string]*framework.FieldSchema{
 		fieldName: nameField("account"),
 		fieldRefreshToken: {
-			Type: framework.TypeString, Description: "Refresh token of a login at Pagero. Write only. Nobody else may use it afterwards.",
+			Type: framework.TypeString, Description: "Refresh token of a login at Pagero. Write only. Do not use it elsewhere afterwards.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh token", Sensitive: true},
 		},
 		fieldSpareRefreshToken: {
@@ -124,12 +124,12 @@ func accountFields() map[string]*framework.FieldSchema {
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Username"},
 		},
 		fieldPassword: {
-			Type: framework.TypeString, Description: "The user's password: gets a grant and a spare at once. Write only, and not kept unless keep_password says so.",
+			Type: framework.TypeString, Description: "The user's password: gets a grant and a spare at once. Write only. It is not kept unless keep_password is true.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Password", Sensitive: true},
 		},
 		fieldRevoke: {
 			Type: framework.TypeBool, Default: true, Query: true,
-			Description:  "Of delete only: whether to revoke the grants at Pagero (RFC 7009).",
+			Description:  "For delete only: whether to revoke the grants at Pagero (RFC 7009).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Revoke"},
 		},
 	})
@@ -148,13 +148,13 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 		fieldState:                   {Type: framework.TypeString, Required: true, Description: "new, ready, failing, in_doubt or reauthorization_required."},
 		fieldSpare:                   {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
 		fieldRefreshCount:            {Type: framework.TypeInt64, Required: true, Description: "Successful exchanges since the refresh token was written."},
-		fieldAuthorizedTime:          timeField("When the grant in use was written or logged in."),
-		fieldAuthorizationExpireTime: timeField("When the authorization is taken to end; absent where authorization_lifetime is 0."),
-		fieldLastRefreshTime:         timeField("The last successful exchange; absent before the first."),
-		fieldAccessTokenExpireTime:   timeField("When the current access token expires; absent where there is none."),
-		fieldLastError:               {Type: framework.TypeString, Description: "The last thing that went wrong; absent where nothing did."},
-		fieldLastErrorTime:           timeField("When it went wrong."),
-		fieldNextAttemptTime:         timeField("Before this no exchange is tried, after a failure."),
+		fieldAuthorizedTime:          timeField("When the grant in use was written, or issued by a login."),
+		fieldAuthorizationExpireTime: timeField("When the authorization is expected to end; absent if authorization_lifetime is 0."),
+		fieldLastRefreshTime:         timeField("When the last exchange succeeded; absent before the first."),
+		fieldAccessTokenExpireTime:   timeField("When the current access token expires; absent if there is none."),
+		fieldLastError:               {Type: framework.TypeString, Description: "The last error; absent if there was none."},
+		fieldLastErrorTime:           timeField("When the last error happened."),
+		fieldNextAttemptTime:         timeField("After a failure: when the next exchange may be tried."),
 	})
 	return fields
 }
@@ -167,8 +167,8 @@ func (b *backend) accountExists(ctx context.Context, _ *logical.Request, data *f
 		return err == nil, err
 	case e.Kind == account.KindNotFound:
 		return false, nil
-	case e.Unreadable: // the write itself says what is wrong; of an error here Vault shows nothing
-		return true, nil
+	case e.Unreadable:
+		return true, nil // Vault hides an error from here; the write returns it again
 	default:
 		return false, err
 	}
@@ -191,7 +191,7 @@ func (b *backend) readAccount(ctx context.Context, _ *logical.Request, data *fra
 	return b.describeAccount(ctx, name, a)
 }
 
-// describeAccount is the answer of accounts/<name> and refresh/<name>.
+// describeAccount returns the answer of accounts/<name> and refresh/<name>.
 func (b *backend) describeAccount(ctx context.Context, name string, a *account.Account) (*logical.Response, error) {
 	cfg, err := b.config.load(ctx)
 	if err != nil {
@@ -226,7 +226,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
 		set(fieldAuthorizationExpireTime, expires)
 		if expires.Sub(now()) < expiryWarning {
-			resp.AddWarning(fmt.Sprintf("Pagero's authorization is taken to end at %s; log in again before.", formatTime(expires)))
+			resp.AddWarning(fmt.Sprintf("Pagero's authorization is expected to end at %s; log in again before then.", formatTime(expires)))
 		}
 	}
 	if a.Unsaved {

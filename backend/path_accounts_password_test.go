@@ -28,8 +28,8 @@ func TestPasswordEnrolsAnAccount(t *testing.T) {
 	})
 }
 
-// Who is told that the login goes on in the background must find that it did, also
-// where it had not begun yet.
+// If the answer says that the login goes on in the background, it must do so, even if
+// it had not begun yet.
 func TestPasswordEnrolsAnAccountWhoseWriterGoesAwayWhileItWaits(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

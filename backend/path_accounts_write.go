@@ -18,8 +18,8 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 		return nil, err
 	}
 	var warnings []string
-	// Looked at without the account's lock: where the account changes meanwhile, a login
-	// more or less is all that differs.
+	// This is checked without the account's lock. If the account changes meanwhile, the
+	// only effect is one login too many or too few.
 	if a, err := b.accounts.Get(ctx, name); err == nil && change.Repeats(a) {
 		change.Credentials = nil
 	}
@@ -43,7 +43,7 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 	return &logical.Response{Warnings: warnings}, nil
 }
 
-// changeAccount applies a change, whose client must exist.
+// changeAccount applies a change. The client of the account must exist.
 func (b *backend) changeAccount(
 	ctx context.Context, name string, old *account.Account, change account.Change,
 ) (*account.Account, []string, error) {

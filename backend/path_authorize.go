@@ -23,9 +23,9 @@ const (
 	modeQuery    = "query"
 	modeFormPost = "form_post"
 
-	// formPostState begins the states of logins whose answer a browser posts. The
-	// answer to a callback has to be a page then, also where the login is not
-	// known any more. A random state holds no full stop.
+	// formPostState is the prefix of the states of logins with response_mode=form_post.
+	// A browser posts their callback, so the answer must be a page, even if the login is
+	// no longer known. A random state contains no full stop.
 	formPostState = modeFormPost + "."
 )
 
@@ -37,21 +37,21 @@ func (b *backend) pathAuthorize() []*framework.Path {
 			logical.UpdateOperation: operation{
 				handler: b.authorize, verb: "authorize", suffix: "account",
 				summary: "Begin a login at Pagero.",
-				description: "Returns a URL to open in a browser. The login's end comes to callback and gives the account its grant, without showing a token to anybody. " +
+				description: "Returns a URL to open in a browser. The login ends at callback, which gives the account its grant and shows no token. " +
 					"Until then nothing changes.",
 				responses: ok("The login has begun.", map[string]*framework.FieldSchema{
 					fieldAuthorizationURL: {Type: framework.TypeString, Required: true, Description: "URL to open in a browser (RFC 6749, section 4.1.1)."},
 					fieldState:            {Type: framework.TypeString, Required: true, Description: "State of the login, as in the URL."},
-					fieldExpireTime:       {Type: framework.TypeTime, Required: true, Description: "Until when the login can be completed. RFC 3339, UTC."},
+					fieldExpireTime:       {Type: framework.TypeTime, Required: true, Description: "When the login expires. RFC 3339, UTC."},
 				}),
 			}.build(),
 		},
 		HelpSynopsis: "Begin a login at Pagero for an account.",
 		HelpDescription: `
-Returns a URL. Whoever opens it in a browser and logs in at Pagero connects that
-user to the account: Pagero sends the browser to the redirect URI, which is
-"callback" of this mount, and the engine gets the tokens from Pagero itself. The
-URL works once; send it to nobody but the one who is to log in.
+Returns a URL. The Pagero user who opens it in a browser and logs in is connected
+to the account: Pagero sends the browser to the redirect URI, which is "callback"
+of this mount, and the engine gets the tokens from Pagero itself. The URL works
+once. Send it only to the person who is to log in.
 
     vault write -f pagero/authorize/acme
     vault write pagero/authorize/acme spare=true ttl=24h`,
@@ -67,7 +67,7 @@ func authorizeFields() map[string]*framework.FieldSchema {
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Client"},
 		},
 		fieldRedirectURI: {
-			Type: framework.TypeString, Description: "One of the client's redirect_uris. It can be left out where the client has one.",
+			Type: framework.TypeString, Description: "One of the client's redirect_uris. It is optional if the client has only one.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Redirect URI"},
 		},
 		fieldScope: {
@@ -76,7 +76,7 @@ func authorizeFields() map[string]*framework.FieldSchema {
 		},
 		fieldPrompt: {
 			Type: framework.TypeString, AllowedValues: []any{"", "login", "consent", "select_account", "none"},
-			Description:  "What the server asks the user (OpenID Connect Core, section 3.1.2.1): login makes it ask for the password also where the browser has a session.",
+			Description:  "What the server asks the user (OpenID Connect Core, section 3.1.2.1): login makes it ask for the password even if the browser has a session.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Prompt"},
 		},
 		fieldSpare: {
@@ -85,11 +85,11 @@ func authorizeFields() map[string]*framework.FieldSchema {
 		},
 		fieldResponseMode: {
 			Type: framework.TypeString, Default: modeQuery, AllowedValues: []any{modeQuery, modeFormPost},
-			Description:  "How the browser brings the code: query (in the URL) or form_post (in a form, which no log shows).",
+			Description:  "How the browser delivers the code: query (in the URL) or form_post (in a form, which no log shows).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Response mode"},
 		},
 		fieldTTL: {
-			Type: framework.TypeDurationSecond, Default: int(defaultLoginTTL / time.Second), Description: "How long the login can be completed, at most 24h.",
+			Type: framework.TypeDurationSecond, Default: int(defaultLoginTTL / time.Second), Description: "How long the login is valid, at most 24h.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "TTL"},
 		},
 	}
@@ -125,7 +125,7 @@ func (b *backend) authorize(ctx context.Context, _ *logical.Request, data *frame
 	return &logical.Response{Data: begun}, nil
 }
 
-// decodeLogin reads the request; redirect URI and scope are as given.
+// decodeLogin reads the request. The redirect URI and the scope are not checked yet.
 func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.FieldData) (pendinglogin.Login, error) {
 	ttl := defaultLoginTTL
 	given(data, fieldTTL, &ttl)
@@ -159,8 +159,8 @@ func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.
 	}, nil
 }
 
-// redirectURI returns the URI to use: the one that is wanted, which must be one
-// of the client's, or its only one.
+// redirectURI returns the wanted URI, which must be one of the client's, or the
+// client's only one if none is wanted.
 func (c *client) redirectURI(name, wanted string) (string, error) {
 	switch {
 	case len(c.RedirectURIs) == 0:
@@ -175,7 +175,7 @@ func (c *client) redirectURI(name, wanted string) (string, error) {
 	return wanted, nil
 }
 
-// beginLogin stores a login and returns what its browser needs.
+// beginLogin stores a login and returns the data for its browser.
 func (b *backend) beginLogin(ctx context.Context, c *client, l pendinglogin.Login, prompt string) (map[string]any, error) {
 	cfg, err := b.config.load(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ func (b *backend) pathCallback() []*framework.Path {
 	read := operation{
 		handler: b.callbackPage, verb: "complete", suffix: "login",
 		summary:     "Complete a login, for a browser.",
-		description: "This is the redirect URI. The answer is a page that says what came of the login.",
+		description: "This is the redirect URI. The answer is a page with the result of the login.",
 		responses: map[int][]framework.Response{
 			http.StatusOK:         {{Description: "The account is connected.", MediaType: pageType}},
 			http.StatusBadRequest: {{Description: "The login failed; the page says why and what to do.", MediaType: pageType}},
@@ -32,8 +32,8 @@ func (b *backend) pathCallback() []*framework.Path {
 	update := operation{
 		handler: b.callback, verb: "complete-with-parameters", suffix: "login",
 		summary: "Complete a login, for a command or for a browser that posts a form.",
-		description: "For installations whose redirect URI is not Vault: whoever receives the browser hands state and code on. " +
-			"A login that was begun with response_mode=form_post is answered with a page.",
+		description: "For installations whose redirect URI is not Vault: the server that receives the browser passes state and code on. " +
+			"If the login began with response_mode=form_post, the answer is a page.",
 		responses:     ok("The account is connected.", callbackResponseFields()),
 		ignoreUnknown: true,
 	}
@@ -47,8 +47,8 @@ func (b *backend) pathCallback() []*framework.Path {
 		HelpSynopsis: "The end of a login at Pagero.",
 		HelpDescription: `
 Pagero sends the browser here after a login that authorize/<account> began. No
-Vault token is needed: the state, which only that browser has, says what the
-login is for. It works once, and only with the code that belongs to it.`,
+Vault token is needed: the state, which only that browser has, identifies the
+login. It works once, and only with the code that belongs to it.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
@@ -62,7 +62,7 @@ func callbackFields() map[string]*framework.FieldSchema {
 		},
 		fieldIss: {Type: framework.TypeString, Query: true, Description: "Issuer (RFC 9207).", DisplayAttrs: &framework.DisplayAttributes{Name: "Issuer"}},
 		fieldError: {
-			Type: framework.TypeString, Query: true, Description: "Error code in the place of a code (RFC 6749, section 4.1.2.1).",
+			Type: framework.TypeString, Query: true, Description: "Error code instead of a code (RFC 6749, section 4.1.2.1).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Error"},
 		},
 	}
@@ -72,13 +72,13 @@ func callbackResponseFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldAccount:          {Type: framework.TypeString, Required: true, Description: "Name of the account that is connected."},
 		fieldSpare:            {Type: framework.TypeString, Required: true, Description: "The spare grant: none, ready or used."},
-		fieldAuthorizationURL: {Type: framework.TypeString, Description: "URL to open next, for the spare grant; absent where there is nothing more to do."},
+		fieldAuthorizationURL: {Type: framework.TypeString, Description: "URL to open next, for the spare grant; absent if there is nothing more to do."},
 		fieldState:            {Type: framework.TypeString, Description: "State of that login."},
-		fieldExpireTime:       {Type: framework.TypeTime, Description: "Until when it can be completed. RFC 3339, UTC."},
+		fieldExpireTime:       {Type: framework.TypeTime, Description: "When that login expires. RFC 3339, UTC."},
 	}
 }
 
-// callback answers an update: with data, or with a page where a browser posts.
+// callback answers an update: with a page if a browser posts, or else with data.
 func (b *backend) callback(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	if strings.HasPrefix(data.Get(fieldState).(string), formPostState) {
 		return b.callbackPage(ctx, req, data)
@@ -108,22 +108,22 @@ func (b *backend) callbackPage(ctx context.Context, _ *logical.Request, data *fr
 	}
 }
 
-// completed is a login that went well.
+// completed is a login that succeeded.
 type completed struct {
 	account  string
 	spare    account.SpareState
 	asSpare  bool
 	warnings []string
-	next     map[string]any // the login for the spare; nil: there is nothing more to do
+	next     map[string]any // the login for the spare grant; nil if there is none
 }
 
-// errNoLogin is all that a state learns that is not good: whether there ever was
-// such a login is nobody's business.
+// errNoLogin is the only answer to an invalid state. It does not reveal whether the
+// login existed.
 var errNoLogin = invalid("this login is not known here any more: it was completed before, it took too long, or it never began; " +
 	"nothing was changed; begin a new one with a write to authorize/<account>")
 
-// spareError is what went wrong with the login for a spare grant. The account has
-// its first grant by then.
+// spareError reports that the login for a spare grant failed. The account has its
+// first grant by then.
 type spareError struct {
 	account string
 	err     error
@@ -161,16 +161,16 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 			"create it with a write to clients/%s, or begin a new login with a write to authorize/%s", l.Account, l.Client, l.Client, l.Account)}
 	}
 	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
-		b.Logger().Warn("a login's answer names another issuer, or none", "account", l.Account, "client", l.Client)
+		b.Logger().Warn("the answer to a login names another issuer, or none", "account", l.Account, "client", l.Client)
 		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; "+
-			"where the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
+			"if the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
 	}
 	if text := data.Get(fieldError).(string); text != "" {
 		return nil, b.endLogin(ctx, state, l, oauth.RegisteredCode(text))
 	}
 	code := oauth.NewSecret(data.Get(fieldCode).(string))
 	if !code.IsSet() {
-		return nil, invalid("account %q: the answer holds no code; nothing was changed; begin a new login with a write to authorize/%s", l.Account, l.Account)
+		return nil, invalid("account %q: the answer contains no code; nothing was changed; begin a new login with a write to authorize/%s", l.Account, l.Account)
 	}
 	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
 		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},
@@ -188,7 +188,7 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 	return done, nil
 }
 
-// prepareLogin returns the account that gets the login's grant.
+// prepareLogin returns the account that gets the grant of a login.
 func prepareLogin(old *account.Account, l *pendinglogin.Login) (*account.Account, error) {
 	switch {
 	case old == nil && l.AsSpare:
@@ -196,7 +196,7 @@ func prepareLogin(old *account.Account, l *pendinglogin.Login) (*account.Account
 	case old == nil:
 		old = &account.Account{}
 	case l.AsSpare && old.Client != l.Client:
-		return nil, invalid("account %q: its client was changed meanwhile, so this login is no spare for it; nothing was changed; "+
+		return nil, invalid("account %q: its client was changed meanwhile, so this login cannot be its spare; nothing was changed; "+
 			"begin a new login with a write of spare=true to authorize/%s", l.Account, l.Account)
 	}
 	a := old.WithClient(l.Client)
@@ -215,7 +215,7 @@ func (b *backend) claimLogin(ctx context.Context, state oauth.Secret, l *pending
 	}
 }
 
-// endLogin ends a login that the server has answered with an error.
+// endLogin ends a login that the server answered with an error.
 func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login, code oauth.ErrorCode) error {
 	if err := b.claimLogin(ctx, state, l); err != nil {
 		return err
@@ -231,12 +231,12 @@ func (b *backend) endLogin(ctx context.Context, state oauth.Secret, l *pendinglo
 	return invalid("account %q: %s; nothing was changed; begin a new login with a write to authorize/%s", l.Account, what, l.Account)
 }
 
-// beginSpare begins the login for the spare grant. The first grant is there
-// already: what goes wrong is a warning.
+// beginSpare begins the login for the spare grant. A failure is a warning only, because
+// the account has its first grant already.
 func (b *backend) beginSpare(ctx context.Context, c *client, first *pendinglogin.Login, done *completed) {
 	l := *first
 	l.AndSpare, l.AsSpare, l.Expires = false, true, now().Add(defaultLoginTTL)
-	next, err := b.beginLogin(ctx, c, l, "") // the user's session at the server answers silently
+	next, err := b.beginLogin(ctx, c, l, "") // without a prompt: the user has a session at the server
 	if err != nil {
 		done.warnings = append(done.warnings, "the login for the spare grant could not begin: "+err.Error())
 		return
@@ -246,7 +246,7 @@ func (b *backend) beginSpare(ctx context.Context, c *client, first *pendinglogin
 
 const pageType = "text/html; charset=utf-8"
 
-// showPage answers with a page. Nobody may keep it: its URL holds a code.
+// showPage answers with a page. No cache may keep it, because its URL contains a code.
 func showPage(status int, p htmlPage) (*logical.Response, error) {
 	html, err := p.render()
 	if err != nil {

@@ -169,7 +169,7 @@ func TestSpareOfAnAccountWhoseClientWasChangedMeanwhileIsRefused(t *testing.T) {
 		m.want(m.write("clients/other", minimalClient), 204)
 		m.want(m.write("accounts/acme", fields{"client": "other", "refresh_token": firstToken}), 204)
 		m.want(m.do(logical.UpdateOperation, "callback", fields{"state": next.Get("state"), "code": codeTwo}), 400,
-			`account "acme"`, "is no spare for it", "spare=true to authorize/acme")
+			`account "acme"`, "cannot be its spare", "spare=true to authorize/acme")
 		m.wantPosts(1)
 		m.wantData(m.read("accounts/acme"), fields{"client": "other", "spare": "none"})
 	})
@@ -189,7 +189,7 @@ func TestLoginOfAClientThatWasDeletedMeanwhileIsRefused(t *testing.T) {
 	})
 }
 
-// A stranger may send as many callbacks as he likes.
+// A stranger may send any number of callbacks.
 func TestStrangersLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

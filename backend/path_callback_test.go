@@ -124,7 +124,7 @@ func TestLoginByAFormIsAnsweredWithAPage(t *testing.T) {
 		}
 		post := fields{"state": l.Get("state"), "code": codeOne}
 		m.wantPage(m.do(logical.UpdateOperation, "callback", post), 200, "acme is connected")
-		// Also where the login is not known any more.
+		// Even if the login is no longer known.
 		m.wantPage(m.do(logical.UpdateOperation, "callback", post), 400, "new link")
 		m.wantPosts(1)
 	})

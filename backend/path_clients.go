@@ -18,7 +18,7 @@ func (b *backend) pathClients() []*framework.Path {
 	write := operation{
 		handler: b.writeClient, verb: "write", suffix: "client",
 		summary: "Create or change an OAuth client.",
-		description: "Changes the fields that are given and leaves the others as they are. A new client_secret keeps the one before it as a fallback " +
+		description: "Changes the given fields only. The secret that a new client_secret replaces is a fallback " +
 			"until the new one has worked once. A change of client_id, ca_cert or an endpoint's host must come with the client_secret.",
 		responses: noContent("The client is stored."),
 	}.build()
@@ -30,7 +30,7 @@ func (b *backend) pathClients() []*framework.Path {
 				logical.ListOperation: operation{
 					handler: b.listClients, verb: "list", suffix: "clients",
 					summary:     "List the names of the OAuth clients.",
-					description: "Returns the names in order; after and limit page through them.",
+					description: "Returns the names in order. Use after and limit to get them in parts.",
 					responses:   ok("The names.", keysField()),
 				}.build(),
 			},
@@ -48,21 +48,21 @@ func (b *backend) pathClients() []*framework.Path {
 				logical.ReadOperation: operation{
 					handler: b.readClient, verb: "read", suffix: "client",
 					summary:     "Read an OAuth client, without its secret.",
-					description: "client_secret_set tells whether there is a secret; the secret itself is never returned.",
+					description: "client_secret_set says whether there is a secret; the secret itself is never returned.",
 					responses:   ok("The client.", clientResponseFields()),
 				}.build(),
 				logical.DeleteOperation: operation{
 					handler: b.deleteClient, verb: "delete", suffix: "client",
 					summary:     "Delete an OAuth client.",
 					description: "Accounts that use it stay; their tokens cannot be refreshed until the client is written again.",
-					responses:   noContent("The client is gone."),
+					responses:   noContent("The client is deleted."),
 				}.build(),
 			},
 			HelpSynopsis: "An OAuth client registered at Pagero.",
 			HelpDescription: `
-A client is what Pagero gave you for your application: client_id and
-client_secret. The endpoints are Pagero's where none are given. Accounts use the
-client named "default" where they name none.`,
+A client is the client_id and the client_secret that Pagero gave you for your
+application. The default endpoints are Pagero's. Accounts that name no client use
+the client named "default".`,
 			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Client"},
 		},
 	}
@@ -102,11 +102,11 @@ func clientFields() map[string]*framework.FieldSchema {
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Scopes"},
 		},
 		fieldIssuer: {
-			Type: framework.TypeString, Description: "Issuer of the authorization server (RFC 8414). Where it is set, the answer to a login must name it as iss (RFC 9207).",
+			Type: framework.TypeString, Description: "Issuer of the authorization server (RFC 8414). If it is set, the answer to a login must name it as iss (RFC 9207).",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Issuer", Group: "Endpoints"},
 		},
 		fieldCACert: {
-			Type: framework.TypeString, Description: "Certificates in PEM that are trusted in place of the system's for this client's endpoints.",
+			Type: framework.TypeString, Description: "Certificates in PEM that are trusted instead of the system's for this client's endpoints.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "CA certificate", EditType: "file"},
 		},
 	}
@@ -146,7 +146,7 @@ func (b *backend) readClient(ctx context.Context, _ *logical.Request, data *fram
 	if c == nil {
 		return nil, noSuchClient(name)
 	}
-	// A list is a list, never null, in JSON, too.
+	// In JSON an empty list must be [], not null.
 	return &logical.Response{Data: map[string]any{
 		fieldClientID:        c.ID,
 		fieldClientSecretSet: c.Secret.IsSet(),

@@ -136,8 +136,8 @@ func TestClientRefusesWhatMakesNoSense(t *testing.T) {
 	})
 }
 
-// Who tests against a server of their own allows its host alone, and writes the
-// endpoint that they use alone.
+// For tests against a server of your own you allow only its host, and write only the
+// endpoint that you use.
 func TestClientEndpointsThatNobodyWroteNeedNotBeAllowed(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(_ *testing.T, m *mount) {
@@ -201,8 +201,8 @@ func TestClientIsUsedAsItWasWritten(t *testing.T) {
 	})
 }
 
-// Whoever can write a client, but does not know its secret, must not be able to
-// have it sent to another server.
+// A user who can write a client, but does not know its secret, must not be able to send
+// the secret to another server.
 func TestClientEndpointsMoveToAnotherHostOnlyWithTheSecret(t *testing.T) {
 	t.Parallel()
 	for _, field := range []string{"token_url", "authorize_url", "revoke_url"} {
@@ -219,7 +219,7 @@ func TestClientEndpointsMoveToAnotherHostOnlyWithTheSecret(t *testing.T) {
 	}
 }
 
-// Whom the client trusts can take the server's place.
+// An authority that the client trusts can pose as the server.
 func TestClientTrustsOthersOnlyWithTheSecret(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
@@ -233,7 +233,7 @@ func TestClientTrustsOthersOnlyWithTheSecret(t *testing.T) {
 		}
 		m.wantData(m.read("clients/default"), fields{"ca_cert": ca})
 
-		// A secret that somebody made up does not bring the real one to the new server as the one before it.
+		// A made-up secret must not send the real one, as the previous secret, to the new server.
 		m.want(m.write("clients/default", fields{"ca_cert": other, "client_secret": "made up"}), 204)
 		if strings.Contains(m.stored("client/default"), clientSecret) {
 			t.Error("the old secret is kept as a fallback")
@@ -300,7 +300,7 @@ func TestClientOfAnOlderPluginIsReadAndOfANewerOneRefused(t *testing.T) {
 			}
 			m.want(m.read("clients/default"), 500, "client/default", text, "left as it is")
 			m.want(m.write("clients/default", minimalClient), 500, "client/default", text)
-			if a := m.want(m.read("token/acme"), 500, `account "acme": client "default": the entry client/default`, text); strings.Contains(a.text, "mend") {
+			if a := m.want(m.read("token/acme"), 500, `account "acme": client "default": the entry client/default`, text); strings.Contains(a.text, "the storage") {
 				t.Errorf("the storage is blamed: %s", a)
 			}
 			m.wantPosts(0)

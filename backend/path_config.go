@@ -15,13 +15,13 @@ func (b *backend) pathConfig() []*framework.Path {
 			logical.ReadOperation: operation{
 				handler: b.readConfig, verb: "read", suffix: "configuration",
 				summary:     "Read the mount's settings.",
-				description: "Returns the settings in force, the defaults where none were written.",
+				description: "Returns the settings in force. A setting that was never written has its default.",
 				responses:   ok("The settings in force.", configFields()),
 			}.build(),
 			logical.UpdateOperation: operation{
 				handler: b.writeConfig, verb: "configure", suffix: "",
 				summary:     "Change the mount's settings.",
-				description: "Changes the fields that are given and leaves the others as they are.",
+				description: "Changes the given fields only.",
 				responses:   noContent("The settings are stored."),
 			}.build(),
 			logical.DeleteOperation: operation{
@@ -33,9 +33,9 @@ func (b *backend) pathConfig() []*framework.Path {
 		},
 		HelpSynopsis: "Settings of the whole mount.",
 		HelpDescription: `
-All settings have defaults that fit Pagero Online; nothing has to be written
-here to begin. allowed_hosts limits the hosts that clients may name: whoever can
-write a client cannot send secrets elsewhere.`,
+All settings have defaults that fit Pagero Online, so you need not write any to
+begin. allowed_hosts limits the hosts that clients may name, so that a user who
+can write a client cannot send secrets elsewhere.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
@@ -60,12 +60,12 @@ func configFields() map[string]*framework.FieldSchema {
 		},
 		fieldKeepaliveInterval: {
 			Type: framework.TypeDurationSecond, Default: seconds(d.KeepaliveInterval),
-			Description:  "How long a grant may go unused: before that it is refreshed, because an idle refresh token may expire sooner than the authorization. 0 is off.",
+			Description:  "How long a grant may stay unused. It is refreshed before then, because an idle refresh token may expire sooner than the authorization. 0 is off.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep-alive interval"},
 		},
 		fieldAuthorizationLifetime: {
 			Type: framework.TypeDurationSecond, Default: seconds(d.AuthorizationLifetime),
-			Description:  "How long an authorization lasts from its login; 0 is unknown. It only drives warnings.",
+			Description:  "How long an authorization lasts from its login; 0 is unknown. It is used for warnings only.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Authorization lifetime"},
 		},
 	}

@@ -166,8 +166,8 @@ func TestConfigReadThatIsOvertakenByAWriteIsNotKept(t *testing.T) {
 	})
 }
 
-// Not even for the moment in which the reader has not seen yet that it was
-// overtaken: a writer that found them there would write them back.
+// The old settings must not even be used for a moment, because a writer that found
+// them in memory would write them back.
 func TestConfigOfBeforeAWriteCountsForNothingInMemory(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(_ *testing.T, m *mount) {

@@ -35,7 +35,7 @@ active node with a Vault token as the bearer token.`,
 }
 
 func (b *backend) readMetrics(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	// Only the node that may write knows of all that happens.
+	// Only the node that may write knows the state of all accounts.
 	if err := b.writable(); err != nil {
 		return nil, err
 	}

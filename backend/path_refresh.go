@@ -15,16 +15,16 @@ func (b *backend) pathRefresh() []*framework.Path {
 			logical.UpdateOperation: operation{
 				handler: b.refreshAccount, verb: "refresh", suffix: "account",
 				summary: "Run the refresh grant now.",
-				description: "Exchanges the refresh token whatever the access token's age, overriding a back-off and trying a dead grant once more. " +
-					"Returns the account's state, not the token; an exchange that is under way is joined.",
+				description: "Exchanges the refresh token whatever the access token's age. It overrides a back-off and tries a dead grant once more. " +
+					"If an exchange is in progress, it waits for that one. Returns the account's state, not the token.",
 				responses: ok("The account after the exchange.", accountResponseFields()),
 			}.build(),
 		},
 		HelpSynopsis: "Run the refresh grant of an account now.",
 		HelpDescription: `
-For operators: whoever may only read tokens cannot force an exchange. Use it to
-see whether an account works, after a correction of a client, or to try a dead
-account once more.
+For operators: a policy that allows only reads of tokens cannot force an exchange.
+Use it to see whether an account works, for example after a client was corrected,
+or to try a dead account once more.
 
     vault write -f pagero/refresh/acme`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},

@@ -49,7 +49,7 @@ func TestRefreshFailsAsATokenReadDoes(t *testing.T) {
 				m.enrol()
 				m.want(m.write("refresh/acme", nil), 200)
 				m.wantPosts(1)
-				// The living token is no comfort to who wants an exchange.
+				// A valid token is no answer to a request for an exchange.
 				m.pagero.set(test.behave)
 				m.want(m.write("refresh/acme", nil), test.status, append([]string{`account "acme"`}, test.texts...)...)
 				m.wantPosts(test.posts)

@@ -9,10 +9,10 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 )
 
-// statusLimit is how many accounts each list of the status names at the most.
+// statusLimit is the maximum length of each list in the status.
 const statusLimit = 1000
 
-// What is counted, whether there is any or not.
+// The states that are counted, even if no account is in them.
 var (
 	states      = []account.State{account.StateNew, account.StateReady, account.StateFailing, account.StateInDoubt, account.StateDead}
 	spareStates = []account.SpareState{account.SpareNone, account.SpareReady, account.SpareUsed}
@@ -25,16 +25,16 @@ func (b *backend) pathStatus() []*framework.Path {
 			logical.ReadOperation: operation{
 				handler: b.readStatus, verb: "read", suffix: "status",
 				summary: "Read how all accounts are, and which of them need a person.",
-				description: "Comes from memory, whatever the number of accounts. After a start the accounts are surveyed step by step; " +
-					"complete tells whether all have been seen.",
+				description: "Comes from memory, whatever the number of accounts. After a start the plugin surveys the accounts step by step; " +
+					"complete says whether it has seen all.",
 				responses: ok("How the accounts are.", statusFields()),
 			}.build(),
 		},
 		HelpSynopsis: "How the accounts of this mount are.",
 		HelpDescription: `
 Counts the accounts by state, and names those that need a person, with what
-happened and what to do. After a start of the plugin the accounts are surveyed
-step by step, two hundred a minute at the least.`,
+happened and what to do. After a start the plugin surveys the accounts step by
+step, at least two hundred a minute.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
@@ -53,7 +53,7 @@ func statusFields() map[string]*framework.FieldSchema {
 		},
 		fieldEnding: {
 			Type: framework.TypeMap, Required: true,
-			Description: "When authorizations end that do so within 90 days, by account; at most 1000. RFC 3339, UTC.",
+			Description: "The authorizations that end within 90 days, by account, with the time of their end; at most 1000. RFC 3339, UTC.",
 		},
 	}
 }
@@ -63,7 +63,7 @@ func (b *backend) overview() account.Overview {
 }
 
 func (b *backend) readStatus(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
-	// Only the node that may write knows of all that happens.
+	// Only the node that may write knows the state of all accounts.
 	if err := b.writable(); err != nil {
 		return nil, err
 	}

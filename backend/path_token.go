@@ -17,8 +17,8 @@ func (b *backend) pathToken() []*framework.Path {
 	read := operation{
 		handler: b.readToken, verb: "read", suffix: "token",
 		summary: "Read an access token that works.",
-		description: "Returns the current access token, and gets a new one first where its remaining life is below min_ttl. " +
-			"There is no lease: read again when ttl is over.",
+		description: "Returns the current access token. If its remaining life is below min_ttl, gets a new one first. " +
+			"There is no lease: read again after ttl seconds.",
 		responses: ok("An access token.", tokenResponseFields()),
 	}
 	update := read
@@ -33,15 +33,15 @@ func (b *backend) pathToken() []*framework.Path {
 		HelpSynopsis: "An access token that works, for an account.",
 		HelpDescription: `
 This is the main job of the engine. A read returns the account's access token.
-Where the token's remaining life is below min_ttl, the engine first exchanges
-the refresh token for a new pair and saves it; readers that come meanwhile wait
-and share the result. Otherwise the answer comes from memory.
+If the token's remaining life is below min_ttl, the engine first exchanges the
+refresh token for a new pair and saves it. Concurrent readers wait and share the
+result. Otherwise the answer comes from memory.
 
     vault read pagero/token/acme
     vault read -field=access_token pagero/token/acme
 
 Send the token to Pagero's API as "Authorization: Bearer <access_token>". Do not
-keep it: read again when ttl seconds are over.`,
+keep it: read again after ttl seconds.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
@@ -51,7 +51,7 @@ func tokenFields() map[string]*framework.FieldSchema {
 		fieldName: nameField("account"),
 		fieldMinTTL: {
 			Type: framework.TypeDurationSecond, Query: true,
-			Description:  "Remaining life that the token must have at least, where that is more than the account's min_ttl. It counts for at most half of the token's lifetime.",
+			Description:  "Minimal remaining life of the token, if that is more than the account's min_ttl. It counts for at most half of the token's lifetime.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
 		},
 	}
@@ -69,13 +69,12 @@ func tokenResponseFields() map[string]*framework.FieldSchema {
 		fieldTTL:               {Type: framework.TypeInt64, Required: true, Description: "Seconds until a read will return another token; at least 1."},
 		fieldRotationPeriod:    {Type: framework.TypeInt64, Required: true, Description: "Seconds from one token to the next: its lifetime less min_ttl; at least 1."},
 		fieldLastVaultRotation: {Type: framework.TypeTime, Required: true, Description: "When this token was obtained. RFC 3339, UTC."},
-		fieldClaims:            {Type: framework.TypeString, Description: "What the server sent as claims; absent where it did not."},
+		fieldClaims:            {Type: framework.TypeString, Description: "The claims that the server sent; absent if it sent none."},
 	}
 }
 
-// quickToken answers a read from memory, or by an exchange where that is all it
-// takes, or returns nil where it takes more: then the request goes through the
-// framework, which also refuses what is wrong with it.
+// quickToken answers a read from memory or by an exchange. It returns nil if the read
+// needs more, or if the request may be wrong: the framework handles it then.
 func (b *backend) quickToken(ctx context.Context, name string, req *logical.Request) (*logical.Response, error) {
 	if req.Operation != logical.ReadOperation && req.Operation != logical.UpdateOperation {
 		return nil, nil
@@ -118,7 +117,7 @@ func decodeAsk(data *framework.FieldData) account.Ask {
 func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	answer, err := b.accounts.Token(ctx, data.Get(fieldName).(string), decodeAsk(data))
 	if errors.Is(err, account.ErrReadOnly) {
-		return nil, err // the node that answers counts it
+		return nil, err // the node that Vault forwards the read to counts it
 	}
 	if err != nil {
 		b.metrics.reads.WithLabelValues("error").Inc()
@@ -128,8 +127,8 @@ func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *frame
 	return tokenResponse(answer), nil
 }
 
-// tokenResponse returns the fields of an access token. For one access token all
-// but ttl stay the same: Vault Secrets Operator restarts workloads when any
+// tokenResponse returns the fields of an access token. For one access token all fields
+// but ttl stay the same, because Vault Secrets Operator restarts workloads if any
 // other field changes.
 func tokenResponse(answer account.Answer) *logical.Response {
 	t := answer.Token

@@ -103,9 +103,9 @@ func TestSecretFieldsAreMarkedAndNoOthers(t *testing.T) {
 	})
 }
 
-// A field of a GET travels in the query, which the audit log shows in clear
-// text. What a browser brings to the callback comes in no other way; a code is
-// used up before anybody can read the log, and is of no use without the verifier.
+// A field of a GET is in the query, which the audit log shows in clear text. A browser
+// has no other way to bring a code to the callback. The code is used before anyone can
+// read the log, and it is useless without the verifier.
 func TestOnlyHarmlessFieldsAreQueryParameters(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

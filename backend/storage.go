@@ -14,8 +14,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
 )
 
-// vaultStorage adapts Vault's storage to what the rest of the plugin needs. Vault
-// itself wraps the entries below a seal-wrapped prefix.
+// vaultStorage adapts Vault's storage to the interfaces of the other packages. Vault
+// itself seal-wraps the entries, by their prefix.
 type vaultStorage struct{ vault logical.Storage }
 
 var (

@@ -18,7 +18,7 @@ import (
 
 // Many callers do everything at once to a few accounts. The fake of Pagero
 // fails the test when a spent token is presented, or when two exchanges of one
-// account are under way.
+// account are in progress.
 func TestStormOnAFewAccounts(t *testing.T) {
 	t.Parallel()
 	const (
@@ -127,8 +127,8 @@ func (w *stormWatch) answer(sent post) oauth.Result {
 	}
 }
 
-// While a writer's Put is under way, a second writer comes, and has to wait. Not
-// in a bubble, whose time stands still while somebody waits for a mutex.
+// A second writer must wait while the Put of a first one is in progress. This test runs
+// outside of a bubble, whose time stands still while a goroutine waits for a mutex.
 func TestWriterWaitsForTheOneBeforeIt(t *testing.T) {
 	t.Parallel()
 	const update = logical.UpdateOperation

@@ -8,8 +8,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// troubles are the ways in which an exchange can fail, and what a reader
-// without a token is told.
+// troubles are the ways in which an exchange can fail, with the error that a reader
+// without a token gets.
 var troubles = []struct {
 	name   string
 	behave func(post) oauth.Result
@@ -44,7 +44,7 @@ func TestTokenErrorsSayWhatHappenedAndAreQuietAfterwards(t *testing.T) {
 				if strings.HasPrefix(a.text, "reauthorization required") != dead {
 					t.Errorf("the text begins wrongly: %s", a)
 				}
-				// The wait holds, over a restart, too.
+				// The wait survives a restart.
 				if again := m.want(m.read("token/acme"), test.status); again.text != a.text && test.wait > time.Second {
 					t.Errorf("the second answer is another one: %s", again)
 				}

@@ -72,8 +72,8 @@ func TestTokenReadersWhoJoinAnExchangeCostVaultNothing(t *testing.T) {
 	})
 }
 
-// Who has a living token does not wait for an exchange as long as it takes, also
-// where another reader has begun it.
+// A reader that has a valid token does not wait for a whole exchange, even if another
+// reader began it.
 func TestTokenReaderWithALivingTokenJoinsForAFewSeconds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {

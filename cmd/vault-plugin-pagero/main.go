@@ -1,5 +1,5 @@
-// Command vault-plugin-pagero is the Pagero secrets engine as a Vault plugin.
-// Vault starts it; run by hand it says what it is and how to register it.
+// Command vault-plugin-pagero is the Pagero secrets engine as a Vault plugin. Vault
+// starts it. Run by hand, it prints how to register it.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 const usage = `vault-plugin-pagero %[1]s
 
 This is a plugin for HashiCorp Vault: a secrets engine that keeps Pagero Online's
-OAuth refresh tokens and hands out access tokens. It is started by Vault, not by
-hand. To register it, put it into Vault's plugin_directory and run:
+OAuth refresh tokens and hands out access tokens. Vault starts it; do not start it
+by hand. To register it, put it into Vault's plugin_directory and run:
 
     vault plugin register -sha256="$(sha256sum vault-plugin-pagero | cut -d' ' -f1)" \
         -version=%[1]s secret vault-plugin-pagero
@@ -56,13 +56,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return serve(args, stderr)
 }
 
-// serve runs until Vault ends the plugin. It serves one mount (Serve, not
-// ServeMultiplex): reloading one mount kills a multiplexed process under all
-// the others, in the middle of their exchanges.
+// serve runs until Vault ends the plugin. It serves one mount: it calls Serve, not
+// ServeMultiplex, because a reload of one mount kills a multiplexed process while the
+// exchanges of the other mounts are in progress.
 func serve(args []string, stderr io.Writer) int {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: stderr, JSONFormat: true})
-	// A signal to Vault's process group must not end the plugin in the middle
-	// of an exchange. Vault ends it over RPC.
+	// A signal to Vault's process group must not end the plugin during an exchange.
+	// Vault ends the plugin over RPC.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP)
 
 	meta := &api.PluginAPIClientMeta{}

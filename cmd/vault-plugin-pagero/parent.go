@@ -7,12 +7,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// parentPoll is how often the plugin looks whether its Vault is still there.
+// parentPoll is how often the plugin checks that its Vault is still running.
 const parentPoll = time.Second
 
-// exitWithParent ends the process when its parent, Vault, is gone: killed, or
-// crashed, so that nobody will end the plugin over RPC. Without Vault there is
-// no storage to save anything to.
+// exitWithParent ends the process if its parent, Vault, was killed or crashed: then
+// nothing else ends the plugin over RPC, and there is no storage to save to.
 func exitWithParent(logger hclog.Logger) {
 	vault := os.Getppid()
 	for range time.Tick(parentPoll) {
