@@ -130,7 +130,7 @@ func (s *stage) storedEntries(version string) map[string]string {
 		return err
 	}))
 	entries["account/golden"] = repoFile(s.t, "backend/internal/account/testdata/account-v"+version+".json")
-	entries["client/other"] = repoFile(s.t, "backend/testdata/client.v"+version+".json")
+	entries["client/other"] = repoFile(s.t, "backend/testdata/client-v"+version+".json")
 	return entries
 }
 
