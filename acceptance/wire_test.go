@@ -61,7 +61,7 @@ func TestTheTokenRequestIsByteForByteAsDocumented(t *testing.T) {
 				"Accept":          "application/json",
 				"Authorization":   c.authorization,
 				"Connection":      "close", // no keep-alive
-				"Accept-Encoding": "",
+				"Accept-Encoding": "identity",
 				"Cookie":          "",
 			} {
 				if got := r.Header.Get(name); got != want || len(r.Header.Values(name)) > 1 {

@@ -44,6 +44,18 @@ type answer struct {
 	errorCode    string
 	// complete means that the JSON object was closed: all of it was read.
 	complete bool
+	// cut means that the answer ended before it was whole: the connection broke
+	// or the deadline passed, and the object was not closed by then.
+	cut bool
+}
+
+// readAnswer reads and parses a body. It does not wait for anything behind a
+// complete object.
+func readAnswer(body io.Reader) answer {
+	whole := &untilCut{r: io.LimitReader(body, maxAnswerBytes)}
+	a := parseAnswer(whole)
+	a.cut = whole.cut && !a.complete
+	return a
 }
 
 // parseAnswer reads a JSON object member by member and keeps every member that
@@ -53,7 +65,7 @@ type answer struct {
 func parseAnswer(body io.Reader) (a answer) {
 	a.expiresIn = DefaultExpiresIn
 	var seen bytes.Buffer
-	all := io.TeeReader(untilCut{io.LimitReader(body, maxAnswerBytes)}, &seen)
+	all := io.TeeReader(body, &seen)
 	r := bufio.NewReader(all)
 	defer func() {
 		if !a.complete && a.refreshToken == "" {
@@ -97,15 +109,18 @@ func (a *answer) salvage(body []byte) {
 	}
 }
 
-// untilCut makes of every read error a plain end. json.Decoder takes the last
-// value before an io.EOF, but throws it away before any other error, and that
-// value may be the refresh token.
-type untilCut struct{ r io.Reader }
+// untilCut turns every read error into a plain end, and notes it. json.Decoder
+// keeps the last value before an io.EOF but drops it before any other error, and
+// that value may be the refresh token.
+type untilCut struct {
+	r   io.Reader
+	cut bool
+}
 
-func (u untilCut) Read(p []byte) (int, error) {
+func (u *untilCut) Read(p []byte) (int, error) {
 	n, err := u.r.Read(p)
-	if err != nil {
-		err = io.EOF
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.cut, err = true, io.EOF
 	}
 	return n, err
 }

@@ -49,7 +49,7 @@ func TestExpiresInThatMakesNoSenseIsTheDefault(t *testing.T) {
 		{"array", `[60]`, DefaultExpiresIn},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := parseAnswer(strings.NewReader(`{"access_token":"a","expires_in": ` + c.json + ` ,"refresh_token":"r"}`))
+			a := readAnswer(strings.NewReader(`{"access_token":"a","expires_in": ` + c.json + ` ,"refresh_token":"r"}`))
 			want := granted{refresh: "r", access: "a", expiresIn: c.want}
 			if got := grantOf(a); got != want || !a.complete {
 				t.Errorf("got %+v, complete %t, want %+v", got, a.complete, want)
@@ -116,7 +116,7 @@ func TestAnswerIsReadTolerantly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			// One byte at a time as well: no answer may depend on how the network cuts it.
 			for _, body := range []io.Reader{strings.NewReader(c.json), iotest.OneByteReader(strings.NewReader(c.json))} {
-				a := parseAnswer(body)
+				a := readAnswer(body)
 				if got := grantOf(a); got != c.want || !a.complete {
 					t.Errorf("got %+v, complete %t, want %+v", got, a.complete, c.want)
 				}
@@ -155,7 +155,7 @@ func TestAccessTokenMustBeUsable(t *testing.T) {
 		{"not UTF-8", "\"access_token\":\"\xff\"", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := parseAnswer(strings.NewReader("{" + c.members + "}"))
+			a := readAnswer(strings.NewReader("{" + c.members + "}"))
 			tokens, ok := a.tokens()
 			if ok != c.usable || tokens.AccessToken.IsSet() != c.usable || !a.complete {
 				t.Errorf("granted %t, access token set %t, want %t", ok, tokens.AccessToken.IsSet(), c.usable)
@@ -165,7 +165,7 @@ func TestAccessTokenMustBeUsable(t *testing.T) {
 }
 
 func TestAccessTokenOfACutAnswerAloneGrantsNothing(t *testing.T) {
-	a := parseAnswer(strings.NewReader(`{"access_token":"a","token_type":"Bearer"`))
+	a := readAnswer(strings.NewReader(`{"access_token":"a","token_type":"Bearer"`))
 	if _, ok := a.tokens(); ok {
 		t.Error("the refresh token may have been behind the cut: the outcome is in doubt")
 	}
@@ -188,7 +188,7 @@ func TestAnswerThatIsNoObjectHoldsNothing(t *testing.T) {
 		"nested too deep": `{"a":` + strings.Repeat("[", 20_000),
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := parseAnswer(strings.NewReader(text))
+			a := readAnswer(strings.NewReader(text))
 			if want := (answer{expiresIn: DefaultExpiresIn}); a != want {
 				t.Errorf("got %+v", a)
 			}
@@ -209,7 +209,7 @@ func TestRefreshTokenSurvivesAnyReadError(t *testing.T) {
 				io.MultiReader(strings.NewReader(body), iotest.ErrReader(err)),
 				iotest.DataErrReader(io.MultiReader(strings.NewReader(body), iotest.ErrReader(err))),
 			} {
-				a := parseAnswer(reader)
+				a := readAnswer(reader)
 				want := granted{refresh: "r", access: "a", expiresIn: DefaultExpiresIn}
 				if got := grantOf(a); got != want || a.complete {
 					t.Errorf("got %+v, complete %t, want %+v", got, a.complete, want)
@@ -241,7 +241,7 @@ func TestNoMoreThan1MiBIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := &counter{Reader: strings.NewReader(text)}
-			a := parseAnswer(body)
+			a := readAnswer(body)
 			if body.n > 1<<20 {
 				t.Errorf("%d bytes were read", body.n)
 			}

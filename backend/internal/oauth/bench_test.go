@@ -14,7 +14,7 @@ var pageroAnswer = fmt.Sprintf(
 func BenchmarkParseAnswer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		a := parseAnswer(strings.NewReader(pageroAnswer))
+		a := readAnswer(strings.NewReader(pageroAnswer))
 		if _, ok := a.tokens(); !ok || !a.complete {
 			b.Fatalf("%+v", a)
 		}
@@ -24,7 +24,7 @@ func BenchmarkParseAnswer(b *testing.B) {
 func BenchmarkParseRejection(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		a := parseAnswer(strings.NewReader(`{"error":"invalid_grant","error_description":"unknown, invalid, or expired refresh token"}`))
+		a := readAnswer(strings.NewReader(`{"error":"invalid_grant","error_description":"unknown, invalid, or expired refresh token"}`))
 		if a.code() != CodeInvalidGrant {
 			b.Fatalf("%+v", a)
 		}

@@ -70,6 +70,8 @@ func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.ContentLength = int64(len(body))
 	req.Header.Set("Accept", "application/json")
+	// Without this header a server may compress (RFC 9110, section 12.5.3).
+	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("User-Agent", userAgent)
 	if c.AuthMethod != AuthPost {

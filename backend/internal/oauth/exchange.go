@@ -35,16 +35,19 @@ func (e *Exchanger) exchange(ctx context.Context, client Client, grant form) Res
 // post sends a form in one POST, at most once, and lets read tell what the
 // answer means.
 func (e *Exchanger) post(
-	ctx context.Context, client Client, endpoint string, f form, read func(*Result, *http.Response),
+	ctx context.Context, client Client, endpoint string, f form, read func(*Result, *http.Response, *answer),
 ) (result Result) {
 	result.SentAt = now()
 	defer func() { result.AnsweredAt = now() }()
 
-	transport, err := newTransport(client.CACert)
+	roots, err := rootsOf(client.CACert)
 	if err != nil {
 		result.Outcome, result.Reason = NotSent, "the client's ca_cert is not readable"
 		return result
 	}
+	sockets, answered := newSockets(ctx), false
+	defer func() { sockets.close(answered) }()
+	transport := newTransport(roots, sockets.dial)
 	defer transport.CloseIdleConnections()
 
 	// The evidence: without a connection nothing can have been sent. The hook
@@ -70,17 +73,18 @@ func (e *Exchanger) post(
 		return result
 	}
 	defer resp.Body.Close()
-	read(&result, resp)
+	a := readAnswer(resp.Body)
+	answered = !a.cut
+	read(&result, resp, &a)
 	return result
 }
 
 // classify turns an HTTP answer into an outcome.
-func classify(result *Result, resp *http.Response) {
+func classify(result *Result, resp *http.Response, a *answer) {
 	result.Status = resp.StatusCode
 	status := "HTTP status " + strconv.Itoa(resp.StatusCode)
 	switch resp.StatusCode / 100 {
 	case 2:
-		a := parseAnswer(resp.Body)
 		tokens, ok := a.tokens()
 		switch {
 		case ok:
@@ -91,26 +95,25 @@ func classify(result *Result, resp *http.Response) {
 			result.Reason = "the answer (" + status + ") was cut off or is not JSON"
 		}
 	default:
-		classifyFailure(result, resp, status)
+		classifyFailure(result, resp, a, status)
 	}
 }
 
 // classifyRevocation reads an answer of the revocation endpoint (RFC 7009,
 // section 2.2): the status tells all.
-func classifyRevocation(result *Result, resp *http.Response) {
+func classifyRevocation(result *Result, resp *http.Response, a *answer) {
 	result.Status = resp.StatusCode
 	if resp.StatusCode/100 == 2 {
 		result.Outcome = Succeeded
 		return
 	}
-	classifyFailure(result, resp, "HTTP status "+strconv.Itoa(resp.StatusCode))
+	classifyFailure(result, resp, a, "HTTP status "+strconv.Itoa(resp.StatusCode))
 }
 
 // classifyFailure reads an answer that is no 2xx.
-func classifyFailure(result *Result, resp *http.Response, status string) {
+func classifyFailure(result *Result, resp *http.Response, a *answer, status string) {
 	switch resp.StatusCode / 100 {
 	case 4:
-		a := parseAnswer(resp.Body)
 		result.Code = a.code()
 		result.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"))
 		switch {

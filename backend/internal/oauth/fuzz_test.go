@@ -59,7 +59,7 @@ func endOf(body []byte) int {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte(normalAnswer), uint(0))
 	f.Fuzz(func(t *testing.T, body []byte, cut uint) {
-		a := parseAnswer(bytes.NewReader(body))
+		a := readAnswer(bytes.NewReader(body))
 		tokens, ok := a.tokens()
 
 		if tokens.ExpiresIn < time.Second || tokens.ExpiresIn > MaxExpiresIn {
@@ -92,7 +92,7 @@ func FuzzParseAnswer(f *testing.F) {
 		mark := len(body) - len(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 		end := mark + endOf(body[mark:])
 		for _, length := range []int{end, end + int(cut%uint(len(body)-end+1))} {
-			a := parseAnswer(bytes.NewReader(body[:length]))
+			a := readAnswer(bytes.NewReader(body[:length]))
 			if tokens, ok := a.tokens(); !ok || tokens.RefreshToken.Reveal() != want {
 				t.Errorf("cut to %q: got the refresh token %q, want %q", body[:length], tokens.RefreshToken.Reveal(), want)
 			}
@@ -119,9 +119,8 @@ func FuzzRefreshTokenSurvives(f *testing.F) {
 			t.Fatal(err)
 		}
 		whole := slices.Concat([]byte("{"), head, []byte(` "refresh_token":`), quoted)
-		result := Result{}
 		body := slices.Concat(whole, tail)
-		classify(&result, &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body))})
+		result := resultOf(&http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body))})
 		if result.Outcome != Succeeded || !result.Tokens.RefreshToken.IsSet() {
 			t.Fatalf("%v, %s: %q", result.Outcome, result.Reason, body)
 		}
@@ -146,8 +145,7 @@ func FuzzParseErrorAnswer(f *testing.F) {
 		if status < 100 || status > 999 {
 			t.Skip()
 		}
-		result := Result{}
-		classify(&result, &http.Response{
+		result := resultOf(&http.Response{
 			StatusCode: status,
 			Header:     http.Header{"Retry-After": {retryAfter}},
 			Body:       io.NopCloser(bytes.NewReader(body)),

@@ -226,6 +226,13 @@ func exchangeWith(ctx context.Context, t *testing.T, client Client) Result {
 	return result
 }
 
+// resultOf reads an answer without a connection.
+func resultOf(resp *http.Response) (result Result) {
+	a := readAnswer(resp.Body)
+	classify(&result, resp, &a)
+	return result
+}
+
 // exchange runs one exchange.
 func exchange(t *testing.T, client Client) Result {
 	t.Helper()

@@ -73,6 +73,7 @@ func TestRequestIsByteForByteAsDocumented(t *testing.T) {
 					"User-Agent: vault-plugin-pagero/test\r\n" +
 					fmt.Sprintf("Content-Length: %d\r\n", len(c.body)) +
 					"Accept: application/json\r\n" +
+					"Accept-Encoding: identity\r\n" +
 					authorization +
 					"Content-Type: application/x-www-form-urlencoded\r\n" +
 					"Connection: close\r\n" +

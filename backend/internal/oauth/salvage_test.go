@@ -15,7 +15,7 @@ func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 		"an escape":             `{"expires_in":NaN,"refresh_token":"ne\u0078t"}`,
 		"text in front":         `)]}'` + "\n" + `{"refresh_token":"next"}`,
 	} {
-		a := parseAnswer(strings.NewReader(body))
+		a := readAnswer(strings.NewReader(body))
 		if tokens, ok := a.tokens(); !ok || tokens.RefreshToken.Reveal() != "next" {
 			t.Errorf("%s: the refresh token is lost", name)
 		}
@@ -25,7 +25,7 @@ func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 		"cut within":      `{"expires_in":NaN,"refresh_token":"ne`,
 		"nested, no flaw": `{"claims":{"refresh_token":"no"}}`,
 	} {
-		if a := parseAnswer(strings.NewReader(body)); a.refreshToken != "" {
+		if a := readAnswer(strings.NewReader(body)); a.refreshToken != "" {
 			t.Errorf("%s: took %q for a refresh token", name, a.refreshToken)
 		}
 	}
@@ -34,7 +34,7 @@ func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 // An entry that Vault's storage refuses for its size would never be saved.
 func TestHugeMembersAreLeftOut(t *testing.T) {
 	huge := strings.Repeat("x", maxAccessTokenBytes+1)
-	a := parseAnswer(strings.NewReader(`{"access_token":"` + huge + `","scope":"` + huge + `","claims":"` + huge + `","refresh_token":"next"}`))
+	a := readAnswer(strings.NewReader(`{"access_token":"` + huge + `","scope":"` + huge + `","claims":"` + huge + `","refresh_token":"next"}`))
 	tokens, ok := a.tokens()
 	if !ok || tokens.RefreshToken.Reveal() != "next" || tokens.AccessToken.IsSet() || tokens.Scope != "" || tokens.HasClaims {
 		t.Errorf("got %d bytes of scope, claims %v, access token %v", len(tokens.Scope), tokens.HasClaims, tokens.AccessToken.IsSet())

@@ -144,8 +144,7 @@ func TestRefreshTokenSurvivesAStallingBody(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 				defer cancel()
-				result := Result{}
-				classify(&result, &http.Response{StatusCode: http.StatusOK, Body: hanging{strings.NewReader(c.body), ctx}})
+				result := resultOf(&http.Response{StatusCode: http.StatusOK, Body: hanging{strings.NewReader(c.body), ctx}})
 				hasSucceeded(t, result, c.want)
 			})
 		})
@@ -165,8 +164,8 @@ func TestCompleteAnswerIsNotWaitedBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
-		result, start := Result{}, time.Now()
-		classify(&result, &http.Response{StatusCode: http.StatusOK, Body: hanging{strings.NewReader(normalAnswer), ctx}})
+		start := time.Now()
+		result := resultOf(&http.Response{StatusCode: http.StatusOK, Body: hanging{strings.NewReader(normalAnswer), ctx}})
 		hasSucceeded(t, result, normal)
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("waited for %v", waited)

@@ -17,29 +17,38 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
+// dialFunc is the type of [http.Transport.DialContext].
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // newTransport returns a transport for one request: HTTP/1.1, a connection of
-// its own that is closed afterwards, no compression, TLS 1.2 or later, bounded
-// headers.
-func newTransport(caCert []byte) (*http.Transport, error) {
-	var roots *x509.CertPool
-	if len(caCert) > 0 {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(caCert) {
-			return nil, errors.New("no certificate in the PEM text")
-		}
-	}
+// its own from dial, no compression, TLS 1.2 or later, bounded headers. A nil
+// roots stands for the system's roots.
+func newTransport(roots *x509.CertPool, dial dialFunc) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  connectProxy,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    dialTimeout,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		Protocols:              &protocols,
-	}, nil
+	}
+}
+
+// rootsOf returns the certificates of a client's ca_cert; nil, which stands for
+// the system's roots, if there is no ca_cert.
+func rootsOf(caCert []byte) (*x509.CertPool, error) {
+	if len(caCert) == 0 {
+		return nil, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(caCert) {
+		return nil, errors.New("no certificate in the PEM text")
+	}
+	return roots, nil
 }
 
 // connectProxy is the proxy of the environment, as Vault itself uses it, but for
@@ -92,10 +101,10 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
 }
 
-// ValidateCACert returns an error where [Client.CACert] holds a text without a
-// certificate; empty is the system's roots.
+// ValidateCACert returns an error if pem, meant for [Client.CACert], holds text
+// but no certificate. Empty stands for the system's roots and is valid.
 func ValidateCACert(pem []byte) error {
-	if _, err := newTransport(pem); err != nil {
+	if _, err := rootsOf(pem); err != nil {
 		return fmt.Errorf("ca_cert: %w", err)
 	}
 	return nil
