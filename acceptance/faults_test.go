@@ -112,14 +112,15 @@ func trials() []trial {
 		{name: "500", fault: status(500, ""), verdict: doubtful, reason: "HTTP status 500"},
 		{name: "502 with a page", fault: status(502, page), verdict: doubtful, reason: "HTTP status 502"},
 		{name: "503", fault: status(503, ""), verdict: doubtful, reason: "HTTP status 503"},
-		{name: "500 server_error", fault: status(500, `{"error":"server_error"}`), verdict: doubtful, reason: "HTTP status 500"},
-		{name: "503 temporarily_unavailable", fault: status(503, `{"error":"temporarily_unavailable"}`), verdict: doubtful, reason: "HTTP status 503"},
+		{name: "500 server_error", fault: status(500, `{"error":"server_error"}`), verdict: throttled, reason: "server_error", only: before},
+		{name: "500 with another error", fault: status(500, `{"error":"Internal Server Error"}`), verdict: doubtful, reason: "HTTP status 500"},
+		{name: "503 temporarily_unavailable", fault: status(503, `{"error":"temporarily_unavailable"}`), verdict: throttled, reason: "temporarily_unavailable", only: before},
 		{name: "302", fault: redirect, verdict: doubtful, reason: "redirect"},
 		{name: "400", fault: status(400, ""), verdict: doubtful, reason: "without an OAuth error code"},
 		{name: "400 with a page", fault: status(400, page), verdict: doubtful, reason: "without an OAuth error code"},
 
-		{name: "garbage", fault: body("\x00\x01garbage"), verdict: doubtful, reason: "cut off or is not JSON"},
-		{name: "a page", fault: body(page), verdict: doubtful, reason: "cut off or is not JSON"},
+		{name: "garbage", fault: body("\x00\x01garbage"), verdict: doubtful, reason: "is not JSON"},
+		{name: "a page", fault: body(page), verdict: doubtful, reason: "is not JSON"},
 		{name: "no token", fault: body(`{"token_type":"Bearer","expires_in":600}`), verdict: doubtful, reason: "held no token"},
 		{name: "no access token", fault: body(`{"refresh_token":"{{refresh_token}}"}`), verdict: half, only: after},
 
@@ -137,7 +138,7 @@ func trials() []trial {
 		{name: "401 invalid_client", fault: status(401, `{"error":"invalid_client"}`), verdict: clientRefused, reason: "invalid_client", only: before},
 		{name: "400 unauthorized_client", fault: status(400, `{"error":"unauthorized_client"}`), verdict: clientRefused, reason: "unauthorized_client", only: before},
 		{name: "400 invalid_request", fault: status(400, `{"error":"invalid_request"}`), verdict: requestRefused, reason: "invalid_request", only: before},
-		{name: "400 with a new code", fault: status(400, `{"error":"something_else"}`), verdict: requestRefused, only: before},
+		{name: "400 with a new code", fault: status(400, `{"error":"something_else"}`), verdict: doubtful, reason: "an error code that OAuth does not have"},
 	}
 }
 

@@ -230,7 +230,7 @@ func loginFailed(name, client string, l Login, r oauth.Result) *Error {
 		e.Text = fmt.Sprintf("the server granted the login but issued no refresh token; the client %q needs the refresh grant and the scope for it", client)
 	case r.Outcome == oauth.NotSent:
 		e.Text = fmt.Sprintf("%s; nothing was sent; check the network from Vault and clients/%s (token_url, ca_cert), and %s", r.Reason, client, again)
-	case r.Outcome == oauth.InDoubt:
+	case r.Outcome.Unknown():
 		e.Text = fmt.Sprintf("%s, so the login was lost; nothing was changed; %s", r.Reason, again)
 	case r.Code == oauth.CodeInvalidGrant && l.Credentials != nil:
 		e.Kind = KindInvalid

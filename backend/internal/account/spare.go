@@ -100,7 +100,7 @@ func (a Account) settleSpare(o outcome) Account {
 		return a
 	case o.Outcome == oauth.Rejected && !o.busy():
 		rest = humanBackOff
-	case o.Outcome == oauth.InDoubt && spare.DoubtSince.IsZero():
+	case o.Outcome.Unknown() && spare.DoubtSince.IsZero():
 		spare.DoubtSince = o.SentAt
 		if o.RetryAfter == 0 {
 			rest = time.Second + time.Duration(o.jitter*float64(time.Second))

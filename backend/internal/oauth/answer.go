@@ -44,17 +44,20 @@ type answer struct {
 	errorCode    string
 	// complete means that the JSON object was closed: all of it was read.
 	complete bool
-	// cut means that the answer ended before it was whole: the connection broke
-	// or the deadline passed, and the object was not closed by then.
+	// open means that the body ended within the object.
+	open bool
+	// cut means that the answer ended before it was whole.
 	cut bool
 }
 
 // readAnswer reads and parses a body. It does not wait for anything behind a
-// complete object.
+// complete object. An object that ends before it is closed counts as cut, even if
+// the connection ended in the ordinary way; a body over 1 MiB does not.
 func readAnswer(body io.Reader) answer {
-	whole := &untilCut{r: io.LimitReader(body, maxAnswerBytes)}
-	a := parseAnswer(whole)
-	a.cut = whole.cut && !a.complete
+	limited := &io.LimitedReader{R: body, N: maxAnswerBytes}
+	source := &untilCut{r: limited}
+	a := parseAnswer(source)
+	a.cut = !a.complete && (source.cut || a.open && limited.N > 0)
 	return a
 }
 
@@ -76,25 +79,39 @@ func parseAnswer(body io.Reader) (a answer) {
 	if mark, _ := r.Peek(3); string(mark) == "\xef\xbb\xbf" { // byte-order mark
 		_, _ = r.Discard(3)
 	}
-	dec := json.NewDecoder(r)
+	err := a.parseObject(json.NewDecoder(r))
+	a.complete = err == nil
+	a.open = isEOF(err)
+	return a
+}
+
+// errNotObject means that a body is not a JSON object.
+var errNotObject = errors.New("not a JSON object")
+
+// parseObject takes over every member that is whole. The error is an EOF if the
+// text ends within the object.
+func (a *answer) parseObject(dec *json.Decoder) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return a
+		return errNotObject
 	}
 	for dec.More() {
 		name, err := dec.Token()
 		if err != nil {
-			return a
+			return err
 		}
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
-			return a
+			return err
 		}
 		member, _ := name.(string)
 		a.set(member, value)
 	}
 	_, err := dec.Token()
-	a.complete = err == nil
-	return a
+	return err
+}
+
+func isEOF(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // refreshTokenMember is a whole refresh_token member, wherever it stands. Within
@@ -144,6 +161,9 @@ func (a *answer) set(name string, value json.RawMessage) {
 		setString(&a.scope, value)
 	case "error":
 		setString(&a.errorCode, value)
+		if a.errorCode == "" && (value[0] == '{' || string(value) == "true") {
+			a.errorCode = string(CodeOther) // an error that is not OAuth's
+		}
 	case "expires_in":
 		if d, ok := parseExpiresIn(value); ok {
 			a.expiresIn = d
@@ -181,9 +201,14 @@ func parseExpiresIn(value json.RawMessage) (d time.Duration, ok bool) {
 	return max(time.Duration(seconds)*time.Second, time.Second), true
 }
 
-// tokens turns the answer into what it grants, and tells whether it grants
-// anything: a new refresh token, or, in a complete answer, an access token.
-func (a *answer) tokens() (Tokens, bool) {
+// grants reports whether the answer holds a new refresh token or, in a complete
+// answer, a usable access token.
+func (a *answer) grants() bool {
+	return a.refreshToken != "" || (a.complete && a.accessTokenUsable())
+}
+
+// tokens returns what the answer grants.
+func (a *answer) tokens() Tokens {
 	t := Tokens{
 		RefreshToken: NewSecret(a.refreshToken),
 		ExpiresIn:    a.expiresIn,
@@ -200,7 +225,7 @@ func (a *answer) tokens() (Tokens, bool) {
 	if a.accessTokenUsable() {
 		t.AccessToken = NewSecret(a.accessToken)
 	}
-	return t, t.RefreshToken.IsSet() || (a.complete && t.AccessToken.IsSet())
+	return t
 }
 
 // accessTokenUsable wants the characters of RFC 6749, appendix A.12, without
@@ -219,8 +244,7 @@ func (a *answer) accessTokenUsable() bool {
 	return true
 }
 
-// code returns the registered error code of a complete error answer, "" where
-// there is none.
+// code returns the error code of a complete answer, "" if there is none.
 func (a *answer) code() ErrorCode {
 	if !a.complete {
 		return ""

@@ -2,7 +2,7 @@ package oauth
 
 import "context"
 
-// Refresh runs the refresh grant of RFC 6749, section 6. Where the Result has a new
+// Refresh runs the refresh grant of RFC 6749, section 6. If the Result has a new
 // refresh token, the one that was presented is spent.
 func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Secret) Result {
 	var grant form
@@ -11,8 +11,8 @@ func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Sec
 	return e.exchange(ctx, client, grant)
 }
 
-// Code is an authorization code (RFC 6749, section 4.1.2) with what belongs to
-// it. A code works once.
+// Code is an authorization code (RFC 6749, section 4.1.2) and what must be
+// presented with it. A code works once.
 type Code struct {
 	Code        Secret
 	RedirectURI string // as in the authorization request
@@ -46,9 +46,11 @@ func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Creden
 }
 
 // Revoke revokes a refresh token, and with it the grant (RFC 7009, section 2.1).
-// A server that does not know the token, or no longer, reports success, too.
+// A server reports success for a token that it does not know, too.
 func (e *Exchanger) Revoke(ctx context.Context, client Client, refreshToken Secret) Result {
 	var f form
 	f.add("token", refreshToken.Reveal())
-	return e.post(ctx, client, client.RevokeURL, f, classifyRevocation)
+	result := e.post(ctx, client, client.RevokeURL, f, classifyRevocation)
+	result.Tokens = Tokens{}
+	return result
 }

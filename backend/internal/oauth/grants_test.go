@@ -64,11 +64,13 @@ func TestRevocationIsReadFromTheStatus(t *testing.T) {
 		answer string
 		want   Outcome
 	}{
-		"empty":             {httpAnswer(http.StatusOK, ""), Succeeded},
-		"a page":            {httpAnswer(http.StatusOK, "<html>"), Succeeded},
-		"refused client":    {httpAnswer(http.StatusUnauthorized, `{"error":"invalid_client"}`), Rejected},
-		"no such method":    {httpAnswer(http.StatusNotFound, ""), InDoubt},
-		"server out of use": {httpAnswer(http.StatusServiceUnavailable, ""), InDoubt},
+		"empty":              {httpAnswer(http.StatusOK, ""), Succeeded},
+		"a page":             {httpAnswer(http.StatusOK, "<html>"), Succeeded},
+		"refused client":     {httpAnswer(http.StatusUnauthorized, `{"error":"invalid_client"}`), Rejected},
+		"unknown token type": {httpAnswer(http.StatusBadRequest, `{"error":"unsupported_token_type"}`), Refused},
+		"tokens":             {httpAnswer(http.StatusBadRequest, normalAnswer), Refused},
+		"no such method":     {httpAnswer(http.StatusNotFound, ""), Refused},
+		"server out of use":  {httpAnswer(http.StatusServiceUnavailable, ""), InDoubt},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := newRawServer(t, nil, func(p *peer) {
@@ -78,7 +80,7 @@ func TestRevocationIsReadFromTheStatus(t *testing.T) {
 			client := testClient("")
 			client.RevokeURL = server.url
 			result := (&Exchanger{}).Revoke(t.Context(), client, NewSecret(presented))
-			if result.Outcome != c.want || (c.want != Succeeded) != (result.Reason != "") {
+			if result.Outcome != c.want || (c.want != Succeeded) != (result.Reason != "") || result.Tokens != (Tokens{}) {
 				t.Errorf("%v: %q", result.Outcome, result.Reason)
 			}
 		})

@@ -166,6 +166,12 @@ func cutAnswer(status int, body string) string {
 // ca_cert.
 func newCertificate(t *testing.T, names ...string) (*tls.Config, []byte) {
 	t.Helper()
+	return newCertificateOf(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), names...)
+}
+
+// newCertificateOf is valid between two times.
+func newCertificateOf(t *testing.T, notBefore, notAfter time.Time, names ...string) (*tls.Config, []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +179,8 @@ func newCertificate(t *testing.T, names ...string) (*tls.Config, []byte) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "test"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
@@ -229,7 +235,7 @@ func exchangeWith(ctx context.Context, t *testing.T, client Client) Result {
 // resultOf reads an answer without a connection.
 func resultOf(resp *http.Response) (result Result) {
 	a := readAnswer(resp.Body)
-	classify(&result, resp, &a)
+	result.settle(resp, &a, classify)
 	return result
 }
 

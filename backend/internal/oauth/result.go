@@ -1,27 +1,37 @@
 package oauth
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
-// Outcome tells what became of a request.
+// Outcome is what is known about a request.
 type Outcome int
 
-// The outcomes. The zero Outcome is InDoubt: what nothing is known of is in
-// doubt.
+// The outcomes. The zero Outcome is InDoubt, because an outcome that nobody has
+// set is not known.
 const (
 	// InDoubt means that the request may have reached the server and that its
-	// outcome is not known: a time-out or a reset after the connection stood, a
-	// cut or unreadable 2xx answer, a redirect, a 4xx without an OAuth error
-	// code, a 5xx.
+	// outcome is not known: a time-out or a reset after the connection was set
+	// up, an answer that was cut, a 5xx without a registered error code.
 	InDoubt Outcome = iota
-	// NotSent means that no connection was ever had; the refresh token is
+	// NotSent means that no connection was ever set up. The refresh token is
 	// untouched.
 	NotSent
-	// Rejected means that the server refused with a complete 4xx answer that
-	// carries an OAuth error code, or with 429.
+	// Rejected means that the server, or something in front of it, refused in a
+	// complete answer with a registered error code, whatever the status, or with
+	// 429.
 	Rejected
-	// Succeeded means that a 2xx answer carries a new refresh token, or is
-	// complete and carries a usable access token.
+	// Succeeded means that an answer, whatever its status, carries a new refresh
+	// token, or is complete and carries a usable access token.
 	Succeeded
+	// Refused means that the answer came from something that does not speak OAuth,
+	// perhaps in front of the server: an error code that is not registered, a 4xx
+	// without an error code, a redirect.
+	Refused
+	// Unreadable means that a complete 2xx answer holds neither tokens nor an
+	// error. The refresh token is probably spent.
+	Unreadable
 )
 
 // String returns the outcome in words, for logs.
@@ -33,80 +43,86 @@ func (o Outcome) String() string {
 		return "rejected"
 	case Succeeded:
 		return "succeeded"
+	case Refused:
+		return "refused"
+	case Unreadable:
+		return "unreadable"
 	default:
 		return "in doubt"
 	}
 }
 
-// ErrorCode is one of the error codes that OAuth registers, or "" for none. A
-// code that is not registered becomes [CodeOther], so that no text of a server
-// gets further than here.
-type ErrorCode string
-
-// The codes of RFC 6749, sections 4.1.2.1 and 5.2, those of OpenID Connect Core,
-// section 3.1.2.6, that a user can meet, slow_down of RFC 8628, section 3.5, which
-// servers use at the token endpoint, too, and CodeOther.
-const (
-	CodeInvalidRequest          ErrorCode = "invalid_request"
-	CodeInvalidClient           ErrorCode = "invalid_client"
-	CodeInvalidGrant            ErrorCode = "invalid_grant"
-	CodeUnauthorizedClient      ErrorCode = "unauthorized_client"
-	CodeUnsupportedGrantType    ErrorCode = "unsupported_grant_type"
-	CodeUnsupportedResponseType ErrorCode = "unsupported_response_type"
-	CodeLoginRequired           ErrorCode = "login_required"
-	CodeConsentRequired         ErrorCode = "consent_required"
-	CodeInteractionRequired     ErrorCode = "interaction_required"
-	CodeInvalidScope            ErrorCode = "invalid_scope"
-	CodeAccessDenied            ErrorCode = "access_denied"
-	CodeServerError             ErrorCode = "server_error"
-	CodeTemporarilyUnavailable  ErrorCode = "temporarily_unavailable"
-	CodeSlowDown                ErrorCode = "slow_down"
-	CodeOther                   ErrorCode = "unregistered_error_code"
-)
-
-// RegisteredCode returns the code that a server sent, [CodeOther] where it is
-// none of those above, and "" for "".
-func RegisteredCode(text string) ErrorCode {
-	switch code := ErrorCode(text); code {
-	case "", CodeInvalidRequest, CodeInvalidClient, CodeInvalidGrant, CodeUnauthorizedClient, CodeUnsupportedGrantType,
-		CodeUnsupportedResponseType, CodeLoginRequired, CodeConsentRequired, CodeInteractionRequired,
-		CodeInvalidScope, CodeAccessDenied, CodeServerError, CodeTemporarilyUnavailable, CodeSlowDown:
-		return code
-	default:
-		return CodeOther
-	}
+// Unknown reports whether it is not known if the server has spent what was
+// presented: InDoubt, Refused or Unreadable.
+func (o Outcome) Unknown() bool {
+	return o != NotSent && o != Rejected && o != Succeeded
 }
 
 // Tokens is what a token endpoint granted (RFC 6749, section 5.1).
 type Tokens struct {
-	// RefreshToken is the next refresh token. Unset means that the server
-	// issued none, and that the one presented stays in force (section 6).
+	// RefreshToken is the next refresh token. If it is unset, the server issued
+	// none, and the one presented stays in force (section 6).
 	RefreshToken Secret
-	// AccessToken is unset where the answer held none that can be used.
+	// AccessToken is unset if the answer held none that can be used.
 	AccessToken Secret
 	// ExpiresIn is the access token's lifetime, counted from [Result.SentAt];
 	// at least 1 s, at most [MaxExpiresIn].
 	ExpiresIn time.Duration
 	// Scope is as issued, often "".
 	Scope string
-	// Claims is Pagero's extra member; HasClaims tells whether it was there.
+	// Claims is Pagero's extra member. HasClaims reports whether it was there.
 	Claims    string
 	HasClaims bool
 }
 
-// Result is what became of one request. Beside the tokens it holds no text of the
-// server's.
+// Result is the outcome of one request. Except for the tokens and what is
+// marked as such it holds no text from the server.
 type Result struct {
 	Outcome    Outcome
-	Tokens     Tokens        // where Succeeded
-	Code       ErrorCode     // where Rejected; "" for a 429 without a code
-	Status     int           // the HTTP status, 0 where there was none
-	Reason     string        // a fixed phrase for people: what went wrong; "" where Succeeded
-	RetryAfter time.Duration // the server's Retry-After, 0 where it sent none
+	Tokens     Tokens        // if Succeeded
+	Code       ErrorCode     // if Rejected or Refused; "" if there was none
+	Status     int           // the HTTP status, 0 if no answer came
+	Reason     string        // a fixed phrase for people: what went wrong; "" if Succeeded
+	RetryAfter time.Duration // the server's Retry-After, at most 24 h; 0 if there was none, or if Succeeded
 	// SentAt is the moment before the request was sent. A token's life is
 	// counted from it, so that a slow answer never makes a token look younger
 	// than it is.
 	SentAt time.Time
 	// AnsweredAt is the moment at which the outcome was known.
 	AnsweredAt time.Time
+}
+
+// settle takes over an answer.
+func (r *Result) settle(resp *http.Response, a *answer, class classifier) {
+	r.Status = resp.StatusCode
+	r.Outcome, r.Reason = class(resp.StatusCode, a)
+	switch r.Outcome {
+	case Succeeded:
+		r.Tokens = a.tokens()
+		return
+	case Rejected, Refused:
+		r.Code = a.code()
+	}
+	r.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"))
+}
+
+// Busy reports whether the server rejected the request for a reason that passes
+// by itself: 429, slow_down, temporarily_unavailable or server_error.
+func (r Result) Busy() bool {
+	if r.Outcome != Rejected {
+		return false
+	}
+	return r.Status == http.StatusTooManyRequests ||
+		r.Code == CodeSlowDown || r.Code == CodeTemporarilyUnavailable || r.Code == CodeServerError
+}
+
+// ClientRefused reports whether the server rejected the client's authentication,
+// so that another secret of the client may be tried: invalid_client, or
+// unauthorized_client with status 401. The refresh token is untouched.
+func (r Result) ClientRefused() bool {
+	if r.Outcome != Rejected {
+		return false
+	}
+	return r.Code == CodeInvalidClient ||
+		r.Code == CodeUnauthorizedClient && r.Status == http.StatusUnauthorized
 }

@@ -16,7 +16,7 @@ func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 		"text in front":         `)]}'` + "\n" + `{"refresh_token":"next"}`,
 	} {
 		a := readAnswer(strings.NewReader(body))
-		if tokens, ok := a.tokens(); !ok || tokens.RefreshToken.Reveal() != "next" {
+		if tokens := a.tokens(); !a.grants() || tokens.RefreshToken.Reveal() != "next" {
 			t.Errorf("%s: the refresh token is lost", name)
 		}
 	}
@@ -35,8 +35,8 @@ func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 func TestHugeMembersAreLeftOut(t *testing.T) {
 	huge := strings.Repeat("x", maxAccessTokenBytes+1)
 	a := readAnswer(strings.NewReader(`{"access_token":"` + huge + `","scope":"` + huge + `","claims":"` + huge + `","refresh_token":"next"}`))
-	tokens, ok := a.tokens()
-	if !ok || tokens.RefreshToken.Reveal() != "next" || tokens.AccessToken.IsSet() || tokens.Scope != "" || tokens.HasClaims {
+	tokens := a.tokens()
+	if !a.grants() || tokens.RefreshToken.Reveal() != "next" || tokens.AccessToken.IsSet() || tokens.Scope != "" || tokens.HasClaims {
 		t.Errorf("got %d bytes of scope, claims %v, access token %v", len(tokens.Scope), tokens.HasClaims, tokens.AccessToken.IsSet())
 	}
 }

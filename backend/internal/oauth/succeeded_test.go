@@ -40,7 +40,8 @@ func TestNormalAnswerSucceeds(t *testing.T) {
 		"with bytes behind":     httpAnswer(200, normalAnswer+"\n\n<!-- 0.03 s -->"),
 		"whole, connection cut": cutAnswer(200, normalAnswer),
 		"with cookies":          httpAnswer(200, normalAnswer, "Set-Cookie: a=b"),
-		"with long headers":     httpAnswer(200, normalAnswer, "X-Long: "+strings.Repeat("x", 32<<10)),
+		"with a long header":    httpAnswer(200, normalAnswer, "X-Long: "+strings.Repeat("x", maxHeaderBytes-1<<10)),
+		"with many cookies":     httpAnswer(200, normalAnswer, strings.Repeat("Set-Cookie: a="+strings.Repeat("x", 4000)+"\r\n", 20)+"X-A: b"),
 		"with a Retry-After":    httpAnswer(200, normalAnswer, "Retry-After: 5"),
 		"with an error as well": httpAnswer(200, `{"error":"invalid_grant",`+normalAnswer[1:]),
 		"with members unheard of": httpAnswer(200, `{"id_token":"x","a":{"refresh_token":"wrong"},"b":[{}],`+

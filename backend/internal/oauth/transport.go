@@ -1,12 +1,10 @@
 package oauth
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -14,21 +12,19 @@ import (
 
 const (
 	dialTimeout    = 10 * time.Second // for TCP, and once more for the TLS handshake
-	maxHeaderBytes = 64 << 10
+	maxHeaderBytes = 1 << 20
 )
 
-// dialFunc is the type of [http.Transport.DialContext].
-type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
-
 // newTransport returns a transport for one request: HTTP/1.1, a connection of
-// its own from dial, no compression, TLS 1.2 or later, bounded headers. A nil
-// roots stands for the system's roots.
-func newTransport(roots *x509.CertPool, dial dialFunc) *http.Transport {
+// its own, no compression, TLS 1.2 or later, bounded headers. A nil roots stands
+// for the system's roots.
+func newTransport(roots *x509.CertPool, s *sockets, t *trail) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                  connectProxy,
-		DialContext:            dial,
+		Proxy:                  t.findProxy,
+		OnProxyConnectResponse: t.proxyAnswered,
+		DialContext:            s.dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    dialTimeout,
 		DisableKeepAlives:      true,
@@ -51,54 +47,14 @@ func rootsOf(caCert []byte) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// connectProxy is the proxy of the environment, as Vault itself uses it, but for
-// https alone: there it is used by CONNECT and sees nothing of the request.
+// connectProxy returns the proxy that the environment names for a request, as
+// Vault itself uses it. It is for https only: there net/http uses it by CONNECT,
+// and it sees nothing of the request.
 func connectProxy(req *http.Request) (*url.URL, error) {
 	if req.URL.Scheme != "https" {
 		return nil, nil
 	}
 	return http.ProxyFromEnvironment(req)
-}
-
-// connectReason says in fixed words why no connection was had. It only
-// describes; that nothing was sent is known from the trace.
-func connectReason(err error) string {
-	var (
-		dns         *net.DNSError
-		certificate *tls.CertificateVerificationError
-		record      tls.RecordHeaderError
-		op          *net.OpError
-	)
-	hasOp := errors.As(err, &op)
-	switch {
-	case hasOp && op.Op == "proxyconnect":
-		return "the proxy of Vault's environment could not be reached"
-	case errors.As(err, &dns):
-		return "the server's host name could not be resolved"
-	case errors.As(err, &certificate):
-		return "the server's TLS certificate is not trusted (is ca_cert right?)"
-	case errors.As(err, &record), hasOp && (op.Op == "remote error" || op.Op == "local error"): // TLS alerts
-		return "the TLS handshake with the server failed"
-	case isTimeout(err):
-		return "connecting to the server timed out"
-	case hasOp && op.Op == "dial":
-		return "the server refused the connection or cannot be reached"
-	default:
-		return "no connection to the server could be set up"
-	}
-}
-
-// lossReason says in fixed words how the answer was lost.
-func lossReason(err error) string {
-	if isTimeout(err) {
-		return "no answer came within the exchange_timeout"
-	}
-	return "the connection broke before an answer came"
-}
-
-func isTimeout(err error) bool {
-	var timeout interface{ Timeout() bool }
-	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
 }
 
 // ValidateCACert returns an error if pem, meant for [Client.CACert], holds text
