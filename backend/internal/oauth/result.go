@@ -58,23 +58,6 @@ func (o Outcome) Unknown() bool {
 	return o != NotSent && o != Rejected && o != Succeeded
 }
 
-// Tokens is what a token endpoint granted (RFC 6749, section 5.1).
-type Tokens struct {
-	// RefreshToken is the next refresh token. If it is unset, the server issued
-	// none, and the one presented stays in force (section 6).
-	RefreshToken Secret
-	// AccessToken is unset if the answer held none that can be used.
-	AccessToken Secret
-	// ExpiresIn is the access token's lifetime, counted from [Result.SentAt];
-	// at least 1 s, at most [MaxExpiresIn].
-	ExpiresIn time.Duration
-	// Scope is as issued, often "".
-	Scope string
-	// Claims is Pagero's extra member. HasClaims reports whether it was there.
-	Claims    string
-	HasClaims bool
-}
-
 // Result is the outcome of one request. Except for the tokens and what is
 // marked as such it holds no text from the server.
 type Result struct {
