@@ -25,6 +25,10 @@ type answer struct {
 	claims       string
 	hasClaims    bool
 	errorCode    string
+
+	errorDescription string
+	secrets          []string // tokens, usable or not
+
 	// complete means that the JSON object was closed: all of it was read.
 	complete bool
 	// open means that the body ended within the object.
@@ -147,8 +151,12 @@ func (a *answer) set(name string, value json.RawMessage) {
 	switch name {
 	case "access_token":
 		setString(&a.accessToken, value)
+		a.keepSecret(value)
 	case "refresh_token":
 		setString(&a.refreshToken, value)
+		a.keepSecret(value)
+	case "id_token":
+		a.keepSecret(value)
 	case "token_type":
 		setString(&a.tokenType, value)
 		a.oddTokenType = a.oddTokenType || value[0] != '"'
@@ -159,6 +167,8 @@ func (a *answer) set(name string, value json.RawMessage) {
 		if a.errorCode == "" && (value[0] == '{' || string(value) == "true") {
 			a.errorCode = string(CodeOther) // an error that is not OAuth's
 		}
+	case "error_description":
+		setString(&a.errorDescription, value)
 	case "expires_in":
 		if seconds := parseNumber(value); seconds > 0 {
 			a.expiresIn = seconds
@@ -169,6 +179,13 @@ func (a *answer) set(name string, value json.RawMessage) {
 			a.claims = string(value)
 		}
 	}
+}
+
+// keepSecret notes the value of a token, as JSON if it is not a string.
+func (a *answer) keepSecret(value json.RawMessage) {
+	secret := string(value)
+	setString(&secret, value)
+	a.secrets = append(a.secrets, secret)
 }
 
 func setString(to *string, value json.RawMessage) {

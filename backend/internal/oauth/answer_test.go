@@ -3,6 +3,7 @@ package oauth
 import (
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -101,7 +102,7 @@ func TestAnswerThatIsNoObjectHoldsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := readAnswer(strings.NewReader(text))
 			a.open, a.cut = false, false // of an opened brace
-			if want := (answer{}); a != want {
+			if want := (answer{}); !reflect.DeepEqual(a, want) {
 				t.Errorf("got %+v", a)
 			}
 		})

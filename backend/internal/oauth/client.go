@@ -20,23 +20,31 @@ const (
 	AuthPost  AuthMethod = "client_secret_post"  // members of the form
 )
 
-// Client is what a request has to know of an OAuth client.
+// Client is what a request needs to know about an OAuth client.
 type Client struct {
 	ID         string
 	Secret     Secret
 	AuthMethod AuthMethod // one fixed method; the other is never tried
 	TokenURL   string
-	RevokeURL  string // where Revoke is used
-	CACert     []byte // PEM, in place of the system's roots; empty: the system's roots
+	RevokeURL  string // for Revoke only
+	CACert     []byte // PEM; replaces the system's roots unless it is empty
 }
 
-// form is an application/x-www-form-urlencoded body whose members keep their
-// order, so that a request can be held byte for byte against the
-// documentation.
-type form []struct{ name, value string }
+// form is an application/x-www-form-urlencoded body. Its members keep their order,
+// so that a request can be compared byte for byte with the documentation.
+type form []member
+
+type member struct {
+	name, value string
+	secret      bool // no piece of value may be shown
+}
 
 func (f *form) add(name, value string) {
-	*f = append(*f, struct{ name, value string }{name, value})
+	*f = append(*f, member{name: name, value: value})
+}
+
+func (f *form) addSecret(name string, value Secret) {
+	*f = append(*f, member{name: name, value: value.Reveal(), secret: true})
 }
 
 func (f form) encode() []byte {
@@ -59,7 +67,7 @@ func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent
 	members := slices.Clone(f)
 	if c.AuthMethod == AuthPost {
 		members.add("client_id", c.ID)
-		members.add("client_secret", c.Secret.Reveal())
+		members.addSecret("client_secret", c.Secret)
 	}
 	body := members.encode()
 
@@ -75,9 +83,14 @@ func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("User-Agent", userAgent)
 	if c.AuthMethod != AuthPost {
-		// Id and secret are form-encoded before base64 (RFC 6749, section 2.3.1).
-		pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
-		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(pair)))
+		req.Header.Set("Authorization", "Basic "+c.basicAuth())
 	}
 	return req, nil
+}
+
+// basicAuth returns the credentials of HTTP Basic. Id and secret are form-encoded
+// before base64 (RFC 6749, section 2.3.1).
+func (c *Client) basicAuth() string {
+	pair := url.QueryEscape(c.ID) + ":" + url.QueryEscape(c.Secret.Reveal())
+	return base64.StdEncoding.EncodeToString([]byte(pair))
 }

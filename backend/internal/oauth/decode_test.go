@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -131,7 +130,7 @@ func TestCutCodedAnswerLeavesInDoubt(t *testing.T) {
 	for name, code := range codings {
 		t.Run(name, func(t *testing.T) {
 			body := code([]byte(`{"access_token":"a","token_type":"Bearer","scope":"the end of it is missing"}`))
-			result := resultOf(&http.Response{StatusCode: 200, Body: io.NopCloser(bytes.NewReader(body[:len(body)*2/3]))})
+			result := resultOfBody(body[:len(body)*2/3])
 			if result.Outcome != InDoubt {
 				t.Errorf("got %v, %s", result.Outcome, result.Reason)
 			}
@@ -147,7 +146,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 		t.Run(fmt.Sprintf("%d bytes", len(bomb)), func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			result := resultOf(&http.Response{StatusCode: 200, Body: io.NopCloser(bytes.NewReader(bomb))})
+			result := resultOfBody(bomb)
 			runtime.ReadMemStats(&after)
 			if result.Tokens.RefreshToken.Reveal() != next {
 				t.Errorf("got %v, %s", result.Outcome, result.Reason)
@@ -162,7 +161,7 @@ func TestDecompressionIsBounded(t *testing.T) {
 		for range maxCodings + 1 {
 			text = codings["gzip"](text)
 		}
-		if result := resultOf(&http.Response{StatusCode: 200, Body: io.NopCloser(bytes.NewReader(text))}); result.Outcome != Unreadable {
+		if result := resultOfBody(text); result.Outcome != Unreadable {
 			t.Errorf("got %v", result.Outcome)
 		}
 	})

@@ -64,6 +64,7 @@ func (e *Exchanger) post(ctx context.Context, client Client, endpoint string, f 
 	a := readAnswer(resp.Body)
 	answered = !a.cut
 	result.settle(resp, &a, class)
+	result.support(resp.Header, &a, client.secrets(f))
 	return result
 }
 

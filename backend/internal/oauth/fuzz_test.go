@@ -119,7 +119,7 @@ func FuzzRefreshTokenSurvives(f *testing.F) {
 		}
 		whole := slices.Concat([]byte("{"), head, []byte(` "refresh_token":`), quoted)
 		body := slices.Concat(whole, tail)
-		result := resultOf(&http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(body))})
+		result := resultOfBody(body)
 		if result.Outcome != Succeeded || !result.Tokens.RefreshToken.IsSet() {
 			t.Fatalf("%v, %s: %q", result.Outcome, result.Reason, body)
 		}

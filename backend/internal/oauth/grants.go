@@ -7,7 +7,7 @@ import "context"
 func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Secret) Result {
 	var grant form
 	grant.add("grant_type", "refresh_token")
-	grant.add("refresh_token", refreshToken.Reveal())
+	grant.addSecret("refresh_token", refreshToken)
 	return e.exchange(ctx, client, grant)
 }
 
@@ -23,9 +23,9 @@ type Code struct {
 func (e *Exchanger) RedeemCode(ctx context.Context, client Client, code Code) Result {
 	var grant form
 	grant.add("grant_type", "authorization_code")
-	grant.add("code", code.Code.Reveal())
+	grant.addSecret("code", code.Code)
 	grant.add("redirect_uri", code.RedirectURI)
-	grant.add("code_verifier", code.Verifier.Reveal())
+	grant.addSecret("code_verifier", code.Verifier)
 	return e.exchange(ctx, client, grant)
 }
 
@@ -41,7 +41,7 @@ func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Creden
 	var grant form
 	grant.add("grant_type", "password")
 	grant.add("username", credentials.Username)
-	grant.add("password", credentials.Password.Reveal())
+	grant.addSecret("password", credentials.Password)
 	return e.exchange(ctx, client, grant)
 }
 
@@ -49,7 +49,7 @@ func (e *Exchanger) LogIn(ctx context.Context, client Client, credentials Creden
 // A server reports success for a token that it does not know, too.
 func (e *Exchanger) Revoke(ctx context.Context, client Client, refreshToken Secret) Result {
 	var f form
-	f.add("token", refreshToken.Reveal())
+	f.addSecret("token", refreshToken)
 	result := e.post(ctx, client, client.RevokeURL, f, classifyRevocation)
 	result.Tokens = Tokens{}
 	return result

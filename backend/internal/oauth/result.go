@@ -73,6 +73,18 @@ type Result struct {
 	SentAt time.Time
 	// AnsweredAt is the moment at which the outcome was known.
 	AnsweredAt time.Time
+
+	// The rest is for debug logging and for comparing clocks only. No text here
+	// holds a piece of a secret of the exchange; one that would is "".
+
+	// ErrorDescription is the server's error_description, at most 200 printable
+	// ASCII characters; "" if Succeeded.
+	ErrorDescription string
+	// RequestID is the id that the server or a gateway gave the request, at most
+	// 128 printable ASCII characters.
+	RequestID string
+	// Date is the server's clock, in whole seconds; zero if it sent none.
+	Date time.Time
 }
 
 // settle takes over an answer.

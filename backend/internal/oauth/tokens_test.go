@@ -2,8 +2,6 @@ package oauth
 
 import (
 	"encoding/base64"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +154,7 @@ func TestAccessTokenIsHandedOutWithItsType(t *testing.T) {
 		{"not UTF-8", "\"access_token\":\"\xff\"", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			result := resultOf(&http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader("{" + c.members + "}"))})
+			result := resultOfBody([]byte("{" + c.members + "}"))
 			usable := c.tokenType != ""
 			if (result.Outcome == Succeeded) != usable || result.Tokens.AccessToken.IsSet() != usable || result.Tokens.TokenType != c.tokenType {
 				t.Errorf("%v, access token set %t, type %q, want %q", result.Outcome, result.Tokens.AccessToken.IsSet(), result.Tokens.TokenType, c.tokenType)
