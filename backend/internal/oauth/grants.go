@@ -11,6 +11,16 @@ func (e *Exchanger) Refresh(ctx context.Context, client Client, refreshToken Sec
 	return e.exchange(ctx, client, grant)
 }
 
+// Probe asks whether the way to the token endpoint is open, and costs nothing: it
+// runs the refresh grant with a refresh token that was never issued. A Result that
+// is [Result.Readable], as a rule Rejected with [CodeInvalidGrant], shows that the
+// token endpoint itself answered and that its answer got through. Every other
+// Result shows nothing of the kind. Tokens in a Result, which no server should
+// issue here, must not be used.
+func (e *Exchanger) Probe(ctx context.Context, client Client) Result {
+	return e.Refresh(ctx, client, NewRandom())
+}
+
 // Code is an authorization code (RFC 6749, section 4.1.2) and what must be
 // presented with it. A code works once.
 type Code struct {

@@ -1,9 +1,12 @@
 package oauth
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -84,6 +87,58 @@ func TestRevocationIsReadFromTheStatus(t *testing.T) {
 				t.Errorf("%v: %q", result.Outcome, result.Reason)
 			}
 		})
+	}
+}
+
+// A probe must not spend anything: its refresh token is nobody's, and differs.
+func TestProbePresentsATokenThatWasNeverIssued(t *testing.T) {
+	server := newRawServer(t, nil, answering(httpAnswer(http.StatusBadRequest, `{"error":"invalid_grant"}`)))
+	for range 2 {
+		result := (&Exchanger{}).Probe(t.Context(), testClient(server.url))
+		if result.Outcome != Rejected || result.Code != CodeInvalidGrant || !result.Readable() {
+			t.Errorf("got %v, %s, readable %t", result.Outcome, result.Code, result.Readable())
+		}
+	}
+	server.sees(t, 2, 2)
+	form := regexp.MustCompile(`\r\n\r\ngrant_type=refresh_token&refresh_token=([A-Za-z0-9_-]{43})$`)
+	one, two := form.FindSubmatch(server.requests[0]), form.FindSubmatch(server.requests[1])
+	if one == nil || two == nil || bytes.Equal(one[1], two[1]) {
+		t.Errorf("the requests are\n%s\n%s", server.requests[0], server.requests[1])
+	}
+}
+
+func TestAnswerInOAuthIsReadable(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{200, normalAnswer, true},
+		{500, normalAnswer, true},
+		{400, `{"error":"invalid_grant"}`, true},
+		{200, `{"error":"invalid_grant"}`, true},
+		{401, `{"error":"invalid_client"}`, true},
+		{503, `{"error":"temporarily_unavailable"}`, true},
+		{429, `{"error":"slow_down"}`, true},
+		{429, `{"error":"canary"}`, false},
+		{429, "<html>", false},
+		{400, `{"error":"canary"}`, false},
+		{404, "<html>", false},
+		{302, "", false},
+		{200, "<html>", false},
+		{200, "{}", false},
+		{500, `{"error":"Internal Server Error"}`, false},
+		{502, "<html>", false},
+	} {
+		result := resultOf(&http.Response{StatusCode: c.status, Body: io.NopCloser(strings.NewReader(c.body))})
+		if result.Readable() != c.want {
+			t.Errorf("%d %s: readable %t", c.status, c.body, result.Readable())
+		}
+	}
+	for _, outcome := range []Outcome{InDoubt, NotSent, Refused, Unreadable} {
+		if (Result{Outcome: outcome}).Readable() {
+			t.Errorf("%v is readable", outcome)
+		}
 	}
 }
 

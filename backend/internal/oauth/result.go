@@ -121,3 +121,10 @@ func (r Result) ClientRefused() bool {
 	return r.Code == CodeInvalidClient ||
 		r.Code == CodeUnauthorizedClient && r.Status == http.StatusUnauthorized
 }
+
+// Readable reports whether the token endpoint itself answered in OAuth: with
+// tokens, or with a registered error code. A 429 without a code may come from
+// anything in front of it. [Result.Busy] says whether it also has time.
+func (r Result) Readable() bool {
+	return r.Outcome == Succeeded || r.Outcome == Rejected && r.Code.registered()
+}
