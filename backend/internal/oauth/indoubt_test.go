@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -74,6 +75,14 @@ func TestLostAnswerLeavesInDoubt(t *testing.T) {
 					t.Errorf("the server saw %d connections and %d requests", connections, requests)
 				}
 			})
+		}
+	}
+}
+
+func TestTimeoutSaysWhetherAnAnswerBegan(t *testing.T) {
+	for answering, want := range map[bool]string{false: timedOut, true: tooSlow} {
+		if got := lossReason(context.DeadlineExceeded, &trail{stage: connected, answering: answering}); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
