@@ -1,0 +1,45 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
+)
+
+func TestAReloadOfThePluginKeepsEverything(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolled(t)
+	f.WantKept(func(ctx context.Context) error {
+		return f.Node.Reload(ctx, f.Mount+"/")
+	})
+}
+
+func TestARestartAndASealOfVaultKeepEverything(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolledInOwnVault(t)
+	f.WantKept(f.Node.Restart)
+	f.WantKept(func(ctx context.Context) error {
+		return errors.Join(f.Node.Seal(ctx), f.Node.Unseal(ctx))
+	})
+}
+
+func TestAKilledPluginProcessIsReplacedAndNothingIsLost(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolledInOwnVault(t)
+	f.WantKept(func(ctx context.Context) error {
+		if err := f.PluginProcess().Kill(); err != nil {
+			return err
+		}
+		// Vault notices at the next request and runs it once more in a new process.
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		return harness.Until(ctx, "the plugin to answer again", func(context.Context) (bool, error) {
+			return f.Do(http.MethodGet, "config", nil).Status == http.StatusOK, nil
+		})
+	})
+}

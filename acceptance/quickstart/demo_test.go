@@ -1,0 +1,164 @@
+package quickstart
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/document"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
+)
+
+// TestTheDemoEndsWell runs what the README begins with, and then what it names to play on with. Both
+// build into bin/, so it is one after the other.
+func TestTheDemoEndsWell(t *testing.T) {
+	t.Parallel()
+	t.Run("demo", func(t *testing.T) {
+		n := newMachine(t)
+		if out, code := n.run("scripts/demo"); code != 0 || !strings.Contains(out, "Done: ") {
+			t.Errorf("exit code %d of the demo, which said:\n%s", code, out)
+		}
+		n.wantNothingLeft()
+	})
+	t.Run("interrupted", func(t *testing.T) {
+		n := newMachine(t)
+		out, code := n.interrupt("Starting the sandbox and Vault", "scripts/demo")
+		if code != 130 || !strings.HasSuffix(out, "Interrupted. Nothing is left running.\n") {
+			t.Errorf("exit code %d of the demo, which said:\n%s", code, out)
+		}
+		n.wantNothingLeft()
+	})
+	t.Run("dev", devRunsUntilItIsStopped)
+}
+
+// devRunsUntilItIsStopped plays with what "make dev" leaves running, as it says one can, and ends it.
+func devRunsUntilItIsStopped(t *testing.T) {
+	n := newMachine(t)
+	t.Cleanup(func() { n.run("scripts/dev", "stop") })
+	said, code := n.run("scripts/dev", "up")
+	if code != 0 {
+		t.Fatalf("exit code %d of\n%s", code, said)
+	}
+	commands := strings.Join(regexp.MustCompile(`(?m)^ {2}(?:export|vault) .*$`).FindAllString(said, -1), "\n")
+	out, code := n.run("bash", "-euo", "pipefail", "-c", commands)
+	if code != 0 || !strings.Contains(out, "access_token") || !strings.Contains(out, "200") {
+		t.Errorf("exit code %d of\n%s\nwhich said:\n%s", code, commands, out)
+	}
+	n.wantAgentToken(commands)
+	out, code = n.run("scripts/dev", "up")
+	_, use, _ := strings.Cut(out, "it is running already; to use it: ")
+	use, _, _ = strings.Cut(use, ";")
+	if out, err := n.command("bash", "-ec", use+"\nvault token lookup").CombinedOutput(); code != 1 || use == "" || err != nil {
+		t.Errorf("exit code %d of a second one, and %v with %s: %s", code, err, use, out)
+	}
+	if out, code := n.run("scripts/dev", "stop"); code != 0 || !strings.Contains(out, "Stopped.") {
+		t.Errorf("exit code %d of its end, which said:\n%s", code, out)
+	}
+	n.wantNothingLeft()
+}
+
+// wantAgentToken gets a token through an Agent, with the commands of the Agent's README, after those that
+// "make dev" says to paste.
+func (n *machine) wantAgentToken(pasted string) {
+	n.t.Helper()
+	readme := document.Read(n.t, "examples/agent/README.md")
+	commands := pasted + "\ncd examples/agent\n" + document.CommandsBelow(readme, "## Try it") + document.CommandsBelow(readme, "## Set it up") +
+		document.CommandsBelow(readme, "Then the commands of *Set it up*, and:")
+	out, code := n.run("bash", "-euo", "pipefail", "-c", commands+`rm -r "$dir"`)
+	if code != 0 || !strings.Contains(out, "\nAuthorization: Bearer ey") || !strings.Contains(out, "HTTP 200") {
+		n.t.Errorf("exit code %d of\n%s\nwhich said:\n%s", code, commands, out)
+	}
+}
+
+// machine is somebody who tries the project out on a small Linux: a ps that is called fails.
+type machine struct {
+	t              *testing.T
+	root, bin, tmp string
+	env            []string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	root, err := harness.RepoRoot()
+	fixture.Must(t, err)
+	vault, err := harness.VaultBinary()
+	fixture.Must(t, err)
+	n := &machine{t: t, root: root, bin: t.TempDir(), tmp: t.TempDir()}
+	n.env = []string{
+		"TMPDIR=" + n.tmp, "DEV_DIR=" + filepath.Join(n.tmp, "dev of mine"), "VAULT_BIN=" + vault, "VAULT_VERSION=",
+		"PATH=" + n.bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+	}
+	n.program("ps", "exit 127")
+	return n
+}
+
+// program puts a shell script on the PATH, before all others.
+func (n *machine) program(name, script string) {
+	n.t.Helper()
+	fixture.Must(n.t, os.WriteFile(filepath.Join(n.bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+}
+
+// run runs a command in the repository's root, and returns all that it says.
+func (n *machine) run(name string, args ...string) (output string, code int) {
+	n.t.Helper()
+	cmd := n.command(name, args...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		fixture.Must(n.t, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// interrupt runs a command and presses Ctrl-C when it has said something on stderr, of which it returns all.
+func (n *machine) interrupt(after, name string, args ...string) (stderr string, code int) {
+	n.t.Helper()
+	cmd := n.command(name, args...)
+	pipe, err := cmd.StderrPipe()
+	fixture.Must(n.t, err)
+	fixture.Must(n.t, cmd.Start())
+	said := bufio.NewScanner(pipe)
+	for said.Scan() {
+		stderr += said.Text() + "\n"
+		if strings.Contains(said.Text(), after) {
+			fixture.Must(n.t, cmd.Process.Signal(os.Interrupt))
+		}
+	}
+	_ = cmd.Wait() // the exit code says it
+	return stderr, cmd.ProcessState.ExitCode()
+}
+
+// command is a command in the repository's root.
+func (n *machine) command(name string, args ...string) *exec.Cmd {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.t.Context()), 5*time.Minute)
+	n.t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = n.root
+	cmd.Env = append(os.Environ(), n.env...)
+	return cmd
+}
+
+// wantNothingLeft asserts that no process and no file is left.
+func (n *machine) wantNothingLeft() {
+	n.t.Helper()
+	all, err := harness.ListProcesses(n.t.Context())
+	fixture.Must(n.t, err)
+	for _, p := range all {
+		if strings.Contains(p.Command, n.tmp) {
+			n.t.Errorf("process %d is left: %s", p.PID, p.Command)
+			fixture.Must(n.t, p.Kill())
+		}
+	}
+	left, err := os.ReadDir(n.tmp)
+	fixture.Must(n.t, err)
+	if len(left) > 0 {
+		n.t.Errorf("%s is left, and %d more", left[0].Name(), len(left)-1)
+	}
+}
