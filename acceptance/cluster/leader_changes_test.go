@@ -15,20 +15,19 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// recovery bounds how long a node may take to answer again after another one was lost.
+// recovery bounds how long a node may take to answer after another one was lost.
 const recovery = 90 * time.Second
 
-// TestLeaderChangesLoseNothing has readers ask all nodes all the time for tokens
-// that live so shortly that exchanges are always under way, while the active node is killed and steps
-// down in turn. An operator looks after the accounts: those whose spare was used get another before
-// the next kill, and those that had none and are dead are enrolled again.
+// TestLeaderChangesLoseNothing kills the active node and has it step down, in turn, while readers read from all nodes. The
+// tokens expire so soon that there are always exchanges under way. Before each kill, accounts whose spare was used get a
+// new one, and dead accounts without a spare are enrolled again.
 func TestLeaderChangesLoseNothing(t *testing.T) {
 	t.Parallel()
 	const rounds, takes = 10, 500 * time.Millisecond
 	config := sandbox.Config{Faults: true, AccessTokenLifetime: 4 * time.Second}
 	f := crashfixture.New(fixture.NewIn(t, fixture.NewVault(t, 3), config), 12, 2*time.Second)
 	random := crashfixture.NewRandom(t)
-	for i, account := range f.Accounts { // an exchange takes a while, before the token is spent or after
+	for i, account := range f.Accounts { // an exchange takes a while, before or after the token is spent
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
 		_, err := f.Sandbox.SetFault(sandbox.Fault{User: account.Name, When: when, Delay: takes})
 		fixture.Must(t, err)
@@ -37,18 +36,18 @@ func TestLeaderChangesLoseNothing(t *testing.T) {
 	for round := range rounds {
 		kills := round%2 == 0
 		if kills {
-			tend(f)
+			repairAccounts(f)
 		}
 		f.WaitForExchanges(2)
 		<-time.After(random.UpTo(takes))
 		if kills {
 			killLeader(f)
-		} else { // while what the last kill has hit is in doubt
+		} else { // while the exchanges that the last kill interrupted are in doubt
 			stepDown(f, func(active *harness.Node) { fixture.Must(t, active.StepDown(f.Ctx)) })
 		}
 		wantAllNodesAnswer(f)
 	}
-	tend(f)
+	repairAccounts(f)
 	readers.stop()
 	tally := f.Check()
 	t.Logf("readers got %d tokens and %d errors", readers.tokens.Load(), readers.errors.Load())
@@ -57,8 +56,8 @@ func TestLeaderChangesLoseNothing(t *testing.T) {
 	}
 }
 
-// killLeader kills the active node, waits until another one has taken over, and starts the killed one
-// again. Its plugin has to end by itself.
+// killLeader kills the active node, waits until another one has taken over, and restarts the killed one. The plugin of the
+// killed node must end by itself.
 func killLeader(f *crashfixture.Fixture) {
 	f.T.Helper()
 	leader := f.AgreedNode()
@@ -88,9 +87,9 @@ func wantAllNodesAnswer(f *crashfixture.Fixture) {
 	}
 }
 
-// tend waits until no account is in doubt, gives new spares to those that have used theirs, and
-// enrols those again that had none and are dead.
-func tend(f *crashfixture.Fixture) {
+// repairAccounts waits until no account is in doubt. It gives a new spare to accounts that have used theirs, and enrols dead
+// accounts without a spare again.
+func repairAccounts(f *crashfixture.Fixture) {
 	f.T.Helper()
 	fixture.Must(f.T, harness.Until(f.Ctx, "no account to be in doubt", func(context.Context) (bool, error) {
 		err := f.Each(f.Accounts, func(account *crashfixture.Account) error {
@@ -103,7 +102,7 @@ func tend(f *crashfixture.Fixture) {
 			case about.Status != http.StatusOK:
 				return fmt.Errorf("status %d: %q", about.Status, about.Errors)
 			case state == "reauthorization_required" && account.HasSpare:
-				return nil // a defect, which the books will tell
+				return nil // a defect that the ledger will show
 			case state == "reauthorization_required":
 				account.Reenrolled++
 				return f.GiveGrant(account)
@@ -119,15 +118,14 @@ func tend(f *crashfixture.Fixture) {
 	}))
 }
 
-// readersOfNodes are readers that ask every node of a cluster all the time.
+// readersOfNodes are readers that read from every node of a cluster all the time.
 type readersOfNodes struct {
 	tokens, errors atomic.Int64
 	stop           func()
 }
 
-// keepReading has so many readers ask each node for the tokens of random members; every other one goes
-// away when no answer comes soon. Errors are nothing special while the cluster changes its leader;
-// what is wrong with the tokens, the books tell.
+// keepReading has perNode readers read tokens of random accounts from each node. Every other reader leaves if the answer
+// does not come soon. Errors are expected while the cluster changes its leader. The ledger checks the tokens.
 func keepReading(f *crashfixture.Fixture, perNode int, random crashfixture.Random) *readersOfNodes {
 	readers := &readersOfNodes{}
 	ctx, cancel := context.WithCancel(f.Ctx)

@@ -16,8 +16,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestALeaderThatStepsDownSavesWhatIsUnderWay makes the active node of three step down in the middle
-// of exchanges.
+// TestALeaderThatStepsDownSavesWhatIsUnderWay has the active node of three step down in the middle of exchanges.
 func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 3)
@@ -43,7 +42,7 @@ func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 		stepDown(f, func(active *harness.Node) {
 			before := mentions(t, active, "pre-seal teardown starting")
 			fixture.Must(t, active.StepDown(f.Ctx))
-			f.WaitFor("the node to begin to give up the lead", func() bool {
+			f.WaitFor("the node to begin to step down", func() bool {
 				return mentions(t, active, "pre-seal teardown starting") > before
 			})
 			<-time.After(crashfixture.NewRandom(t).UpTo(time.Second))
@@ -51,32 +50,32 @@ func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 		})
 		wantAllSavedOnce(f)
 	})
-	t.Run("longer than it may take", func(t *testing.T) {
+	t.Run("while the server never answers", func(t *testing.T) {
 		f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 4, 2*time.Second)
 		faults := hangAll(f)
 		readers := readAll(f, atLeader(f))
 		waitAll(f, faults)
 		readers.leave()
 		stepDown(f, func(active *harness.Node) { fixture.Must(t, active.StepDown(f.Ctx)) })
-		// Two answers never came, though the tokens were spent. Only a spare helps there.
+		// Two tokens were spent and their answers never came. Only a spare helps then.
 		if tally := f.Check(); tally.LostAnswers < 2 || tally.LostWithoutSpare < 1 || tally.SparesUsed < 1 {
 			t.Errorf("the tally is %s", tally)
 		}
 	})
 }
 
-// TestAFrozenLeaderDoesNotWriteLater freezes the active node of three in the middle of
-// exchanges, as a partition would, until another one has taken over.
+// TestAFrozenLeaderDoesNotWriteLater freezes the active node of three in the middle of exchanges, as a partition would, until
+// another node has taken over.
 func TestAFrozenLeaderDoesNotWriteLater(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 3)
 	for name, scene := range map[string]func(*crashfixture.Fixture, *harness.Node){
-		"and goes on before the other may try": func(f *crashfixture.Fixture, old *harness.Node) {
+		"and resumes before the other node may try": func(f *crashfixture.Fixture, old *harness.Node) {
 			fixture.Must(f.T, old.Thaw())
 			f.AgreedNode()
 			f.Settle()
 		},
-		"and goes on after the other has tried": func(f *crashfixture.Fixture, old *harness.Node) {
+		"and resumes after the other node has tried": func(f *crashfixture.Fixture, old *harness.Node) {
 			f.Settle()
 			fixture.Must(f.T, old.Thaw())
 			f.AgreedNode()
@@ -91,7 +90,7 @@ func TestAFrozenLeaderDoesNotWriteLater(t *testing.T) {
 			readers := readAll(f, atLeader(f))
 			waitAll(f, faults)
 			t.Cleanup(func() { fixture.Must(t, old.Thaw()) })
-			fixture.Must(t, f.RecordEnd(crashfixture.ProcessEnd{What: "of a leader that stood still", Began: began, Frozen: old}, old.Freeze))
+			fixture.Must(t, f.RecordEnd(crashfixture.ProcessEnd{What: "of a frozen leader", Began: began, Frozen: old}, old.Freeze))
 			releaseAll(f, faults)
 			active, err := cluster.Active(f.Ctx)
 			fixture.Must(t, err)
@@ -99,7 +98,7 @@ func TestAFrozenLeaderDoesNotWriteLater(t *testing.T) {
 			wantInDoubt(f, active, began)
 			scene(f, old)
 			readers.leave()
-			// What counts is what the storage has, not what the new leader remembers.
+			// The storage must be right, not only the memory of the new leader.
 			fixture.Must(t, f.AgreedNode().Reload(f.Ctx, f.Mount+"/"))
 			if tally := f.Check(); tally.LostAnswers < 3 || tally.LostWithoutSpare < 1 || tally.SparesUsed < 2 || tally.Takeovers < 4 {
 				t.Errorf("the tally is %s", tally)
@@ -108,8 +107,8 @@ func TestAFrozenLeaderDoesNotWriteLater(t *testing.T) {
 	}
 }
 
-// stepDown has the active node step down by the function, which may do more around it, and waits
-// until another one has taken over. An orderly end may lose nothing.
+// stepDown calls do with the active node, which do has to make step down. It waits until another node has taken over. An
+// orderly end may lose nothing.
 func stepDown(f *crashfixture.Fixture, do func(*harness.Node)) {
 	f.T.Helper()
 	old := f.AgreedNode()
@@ -122,7 +121,7 @@ func stepDown(f *crashfixture.Fixture, do func(*harness.Node)) {
 	f.AgreedNode()
 }
 
-// mentions counts a text in the node's log.
+// mentions returns how often a text is in the node's log.
 func mentions(t *testing.T, node *harness.Node, text string) int {
 	t.Helper()
 	content, err := os.ReadFile(node.LogFile())
@@ -130,7 +129,7 @@ func mentions(t *testing.T, node *harness.Node, text string) int {
 	return strings.Count(string(content), text)
 }
 
-// tokenReads reads the token of every member, each once.
+// tokenReads are reads of the tokens of all accounts, one read for each.
 type tokenReads struct {
 	group   sync.WaitGroup
 	answers []fixture.Answer
@@ -138,22 +137,22 @@ type tokenReads struct {
 	leave   context.CancelFunc
 }
 
-// atLeader returns where to send requests to the node that is active now. It alone hears that a client
-// has gone; and a standby that has sent a request on cannot take over before that is answered.
+// atLeader returns a function that returns the mount for requests to the node that is active now. Only the active node
+// notices that a client has left. A standby that has forwarded a request cannot take over before the answer.
 func atLeader(f *crashfixture.Fixture) func() *fixture.Fixture {
 	f.T.Helper()
 	at := at(f, f.AgreedNode())
 	return func() *fixture.Fixture { return at }
 }
 
-// at returns the stage for requests to a node.
+// at returns the mount for requests to a node.
 func at(f *crashfixture.Fixture, node *harness.Node) *fixture.Fixture {
 	at := *f.Fixture
 	at.Node = node
 	return &at
 }
 
-// readAll begins to read the tokens of all members.
+// readAll starts reads of the tokens of all accounts.
 func readAll(f *crashfixture.Fixture, where func() *fixture.Fixture) *tokenReads {
 	ctx, leave := context.WithCancel(f.Ctx)
 	readers := &tokenReads{answers: make([]fixture.Answer, len(f.Accounts)), errs: make([]error, len(f.Accounts))}
@@ -171,7 +170,7 @@ func readAll(f *crashfixture.Fixture, where func() *fixture.Fixture) *tokenReads
 	return readers
 }
 
-// wantAnswered waits for the readers, and asserts that all got a token.
+// wantAnswered waits for the reads, and asserts that all got a token.
 func (r *tokenReads) wantAnswered(t *testing.T) {
 	t.Helper()
 	r.group.Wait()
@@ -181,7 +180,7 @@ func (r *tokenReads) wantAnswered(t *testing.T) {
 	}
 }
 
-// faultAll orders a fault for each member, as many as it takes.
+// faultAll sets one fault for each account. It repeats the given faults.
 func faultAll(f *crashfixture.Fixture, faults ...sandbox.Fault) []*sandbox.FaultHandle {
 	f.T.Helper()
 	handles := make([]*sandbox.FaultHandle, len(f.Accounts))
@@ -195,24 +194,24 @@ func faultAll(f *crashfixture.Fixture, faults ...sandbox.Fault) []*sandbox.Fault
 	return handles
 }
 
-// holdAll has the server hold the next exchange of every member: those of the first two before the
-// token is spent, those of the others after that. Every other member has a spare.
+// holdAll has the server hold the next exchange of each of the four accounts: two before the token is spent, and two
+// after that. Every other account has a spare.
 func holdAll(f *crashfixture.Fixture) []*sandbox.FaultHandle {
 	f.T.Helper()
 	before, after := sandbox.Fault{Action: sandbox.ActionHold}, sandbox.Fault{Action: sandbox.ActionHold, When: sandbox.FaultAfter}
 	return faultAll(f, before, before, after, after)
 }
 
-// hangAll has the server never answer the next exchange of any member: the first two tokens are not
-// spent, the others are.
+// hangAll has the server never answer the next exchange of each of the four accounts. The first two tokens are not spent,
+// the others are.
 func hangAll(f *crashfixture.Fixture) []*sandbox.FaultHandle {
 	f.T.Helper()
 	before, after := sandbox.Fault{Action: sandbox.ActionHang}, sandbox.Fault{Action: sandbox.ActionHang, When: sandbox.FaultAfter}
 	return faultAll(f, before, before, after, after)
 }
 
-// mixAll has the server hold the next exchange of every member but the second, whose token it never
-// sees.
+// mixAll has the server hold the next exchange of all accounts except the second one. It never processes the second
+// account's token.
 func mixAll(f *crashfixture.Fixture) []*sandbox.FaultHandle {
 	f.T.Helper()
 	hold, after := sandbox.Fault{Action: sandbox.ActionHold}, sandbox.Fault{Action: sandbox.ActionHold, When: sandbox.FaultAfter}
@@ -227,7 +226,7 @@ func waitAll(f *crashfixture.Fixture, faults []*sandbox.FaultHandle) {
 	}
 }
 
-// releaseAll lets the server answer all but the second member's exchange, and waits until it has.
+// releaseAll lets the server answer all exchanges except that of the second account, and waits for the answers.
 func releaseAll(f *crashfixture.Fixture, faults []*sandbox.FaultHandle) {
 	f.T.Helper()
 	for i, fault := range faults {
@@ -246,8 +245,8 @@ func releaseAll(f *crashfixture.Fixture, faults []*sandbox.FaultHandle) {
 	})
 }
 
-// wantAllSavedOnce asserts that every member has saved its one exchange: the node that took over
-// serves the token without another.
+// wantAllSavedOnce asserts that every account has saved its only exchange. The node that took over must serve the token
+// without another one.
 func wantAllSavedOnce(f *crashfixture.Fixture) {
 	f.T.Helper()
 	issued := map[string]string{}
@@ -265,8 +264,8 @@ func wantAllSavedOnce(f *crashfixture.Fixture) {
 	}
 }
 
-// wantInDoubt asserts that a node which has taken over leaves alone what the one before it had under
-// way since the given time, and says until when.
+// wantInDoubt asserts that a node that took over does not touch accounts whose exchanges began on the previous node. Its
+// error must name the time of the next attempt.
 func wantInDoubt(f *crashfixture.Fixture, active *harness.Node, began time.Time) {
 	f.T.Helper()
 	at := at(f, active)
@@ -274,7 +273,7 @@ func wantInDoubt(f *crashfixture.Fixture, active *harness.Node, began time.Time)
 		for _, ask := range []struct{ method, path string }{{http.MethodGet, "token/"}, {http.MethodPost, "refresh/"}} {
 			a := at.Do(ask.method, ask.path+account.Name, nil)
 			if time.Since(began) > crashfixture.Announcement+f.ExchangeTimeout+crashfixture.Grace {
-				f.T.Log("the other node was so slow to take over that there was no need to wait any more")
+				f.T.Log("the other node took over so late that the wait was already over")
 				return
 			}
 			a.WantError(http.StatusServiceUnavailable,

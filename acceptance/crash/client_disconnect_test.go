@@ -15,18 +15,17 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// interruptions is how many exchanges lose the client that asked for them.
+// interruptions is how many exchanges lose the client that started them.
 const interruptions = 200
 
-// TestClientsThatGoAwayStopNoExchange has clients go away at random moments of the exchanges that
-// they asked for, each on a connection of its own.
+// TestClientsThatGoAwayStopNoExchange has clients start exchanges, each on its own connection, and leave at random moments.
 func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 	t.Parallel()
 	f := crashfixture.New(fixture.New(t), 16, 5*time.Second)
 	random := crashfixture.NewRandom(t)
-	exchanges := map[*crashfixture.Account]*sandbox.FaultHandle{} // count them
+	exchanges := map[*crashfixture.Account]*sandbox.FaultHandle{} // count the exchanges
 	for i, account := range f.Accounts {
-		// The exchange takes a while, so that its middle is hit, too: before the token is spent, or after.
+		// The exchange takes a while, so that clients also leave in the middle of it: before the token is spent, or after.
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
 		var err error
 		exchanges[account], err = f.Sandbox.SetFault(sandbox.Fault{User: account.Name, When: when, Delay: 30 * time.Millisecond})
@@ -65,17 +64,17 @@ func TestClientsThatGoAwayStopNoExchange(t *testing.T) {
 	f.WantSaved(tally.Succeeded)
 }
 
-// rest waits until the account has counted all exchanges that have come to the server. A write would
-// wait, too, but save what an exchange had not.
+// rest waits until the account has counted all exchanges that reached the server. A write would wait, too, but it would save
+// what an exchange failed to save.
 func rest(f *crashfixture.Fixture, account *crashfixture.Account, exchanges *sandbox.FaultHandle) error {
-	return harness.Until(f.Ctx, account.Name+" to rest", func(context.Context) (bool, error) {
+	return harness.Until(f.Ctx, account.Name+" to count its exchanges", func(context.Context) (bool, error) {
 		about, err := f.Ask(http.MethodGet, "accounts/"+account.Name)
 		count, _ := about.Data["refresh_count"].(json.Number)
 		return count.String() == fmt.Sprint(exchanges.Hits()), err
 	})
 }
 
-// usualDuration has every account run its first exchange, and returns how long the longest took.
+// usualDuration has every account make its first exchange, and returns the longest duration.
 func usualDuration(f *crashfixture.Fixture) time.Duration {
 	f.T.Helper()
 	var longest atomic.Int64
@@ -95,8 +94,7 @@ func usualDuration(f *crashfixture.Fixture) time.Duration {
 	return time.Duration(longest.Load())
 }
 
-// askAndLeave asks for an exchange and leaves after a while. It says whether it left without an
-// answer.
+// askAndLeave starts an exchange and leaves after a while. It reports whether it left without an answer.
 func askAndLeave(f *crashfixture.Fixture, account *crashfixture.Account, after time.Duration) bool {
 	ctx, leave := context.WithTimeout(f.Ctx, after)
 	defer leave()

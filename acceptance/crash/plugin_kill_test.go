@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// replaceUsedSpares gives a new spare to the members whose spare has been used, as an operator would.
+// replaceUsedSpares gives a new spare to each account whose spare was used, as an operator would.
 func replaceUsedSpares(f *crashfixture.Fixture) {
 	f.T.Helper()
 	fixture.Must(f.T, f.Each(f.Accounts, func(account *crashfixture.Account) error {
@@ -25,34 +25,32 @@ func replaceUsedSpares(f *crashfixture.Fixture) {
 	}))
 }
 
-// moment is the part of an exchange in which the plugin is killed.
+// moment is a part of an exchange in which a process is killed.
 type moment struct {
 	name  string
-	fault sandbox.Fault // brings the exchange to the moment; no action and no delay: none
-	// after is the longest time that passes before the kill, from the fault's strike or else from
-	// the beginning. It is drawn at random.
+	fault sandbox.Fault // holds the exchange in this moment; empty if the moment needs no fault
+	// after bounds the random time until the kill. It starts when the fault strikes or, without a fault, when the exchange
+	// begins.
 	after time.Duration
-	// spends says whether the refresh tokens are spent for sure, and their successors lost.
+	// spends is true if the refresh tokens are certainly spent and their successors lost.
 	spends bool
-	// spares says that the refresh tokens are not spent for sure.
-	spares bool
 }
 
-// moments are where the plugin is killed in turn. How long an exchange takes is given.
+// moments returns the moments of the kills, in turn. usual is the duration of an exchange.
 func moments(usual time.Duration) []moment {
 	return []moment{
 		{name: "at any time", after: usual * 3 / 2},
 		{name: "while the answer is on its way", spends: true, fault: sandbox.Fault{When: sandbox.FaultAfter, Action: sandbox.ActionHold}},
 		{name: "around the answer and the save", after: usual, fault: sandbox.Fault{When: sandbox.FaultAfter, Delay: usual / 2}},
-		{name: "before the server has the token", spares: true, fault: sandbox.Fault{Action: sandbox.ActionHang}},
+		{name: "before the server has the token", fault: sandbox.Fault{Action: sandbox.ActionHang}},
 		{name: "before the save", after: usual / 2, fault: sandbox.Fault{When: sandbox.FaultAfter, Delay: usual / 4}},
 		{name: "while the server works, which goes on", spends: true, fault: sandbox.Fault{Action: sandbox.ActionHold}},
 	}
 }
 
-// TestAKilledPluginLosesOnlyAnswersInTransit kills the plugin 50 times in the middle of
-// the exchanges of four accounts, two of which have a spare. Every account meets it twice; it has
-// settled in between, and a spare that was used has been replaced.
+// TestAKilledPluginLosesOnlyAnswersInTransit kills the plugin 50 times, each time in the middle of exchanges of four
+// accounts, two of which have a spare. It happens twice to every account. In between, the account settles, and a used
+// spare is replaced.
 func TestAKilledPluginLosesOnlyAnswersInTransit(t *testing.T) {
 	t.Parallel()
 	const groups, rounds, size = 25, 2, 4
@@ -75,21 +73,20 @@ func TestAKilledPluginLosesOnlyAnswersInTransit(t *testing.T) {
 	}
 	tally := f.Check()
 	if tally.Kills != groups*rounds || tally.LostAnswers < mustLose || tally.LostWithoutSpare == 0 {
-		t.Errorf("of %d answers in the air, %d were there for sure: %s", tally.LostAnswers, mustLose, tally)
+		t.Errorf("%d answers were lost, and at least %d must have been: %s", tally.LostAnswers, mustLose, tally)
 	}
 }
 
-// usualDurationOf returns how long the first exchanges of as many accounts take at once. The accounts
-// are enrolled for that.
+// usualDurationOf returns how long size concurrent first exchanges take. It enrols other accounts for that.
 func usualDurationOf(f *crashfixture.Fixture, size int) time.Duration {
 	f.T.Helper()
 	return usualDuration(f.Beside(size))
 }
 
-// alive returns those of the members that need no person.
-func alive(f *crashfixture.Fixture, members []*crashfixture.Account) []*crashfixture.Account {
+// alive returns the accounts that need no reauthorization.
+func alive(f *crashfixture.Fixture, accounts []*crashfixture.Account) []*crashfixture.Account {
 	var alive []*crashfixture.Account
-	for _, account := range members {
+	for _, account := range accounts {
 		if f.ReadPatiently("accounts/" + account.Name)["state"] != "reauthorization_required" {
 			alive = append(alive, account)
 		}
@@ -97,13 +94,13 @@ func alive(f *crashfixture.Fixture, members []*crashfixture.Account) []*crashfix
 	return alive
 }
 
-// killDuring has end kill a process in the moment of an exchange of each of the members, and returns
-// for how many the moment came for sure.
-func killDuring(f *crashfixture.Fixture, members []*crashfixture.Account, way moment, random crashfixture.Random, kill func() error) int {
+// killDuring starts an exchange of each account and calls kill, which kills a process, in the given moment. It returns how
+// many exchanges were certainly in that moment.
+func killDuring(f *crashfixture.Fixture, accounts []*crashfixture.Account, way moment, random crashfixture.Random, kill func() error) int {
 	f.T.Helper()
 	ordered := way.fault.Action != sandbox.ActionNone || way.fault.Delay > 0
 	var faults []*sandbox.FaultHandle
-	for _, account := range members {
+	for _, account := range accounts {
 		if ordered {
 			fault := way.fault
 			fault.User, fault.Count = account.Name, 1
@@ -114,7 +111,7 @@ func killDuring(f *crashfixture.Fixture, members []*crashfixture.Account, way mo
 	}
 	var readers sync.WaitGroup
 	end := crashfixture.ProcessEnd{What: way.name, Began: time.Now()}
-	for _, account := range members {
+	for _, account := range accounts {
 		readers.Go(func() { exchange(f, account) })
 	}
 	for _, handle := range faults {
@@ -131,17 +128,17 @@ func killDuring(f *crashfixture.Fixture, members []*crashfixture.Account, way mo
 	return len(faults)
 }
 
-// exchange asks for an exchange, and then for the token: whoever has got it will not lose it.
-// Whatever the answers are, the books tell what became of it.
+// exchange starts an exchange and then reads the token. A token that a reader got must not be lost later. The answers do
+// not matter here: the ledger shows the outcome.
 func exchange(f *crashfixture.Fixture, account *crashfixture.Account) {
 	if a, err := f.Ask(http.MethodPost, "refresh/"+account.Name); err == nil && a.Status == http.StatusOK {
 		_, _ = f.Ask(http.MethodGet, "token/"+account.Name)
 	}
 }
 
-// startedPlugin is pluginProcess, but Vault need not have started it yet.
+// startedPlugin is PluginProcess, but has Vault start the process if necessary.
 func startedPlugin(f *fixture.Fixture) harness.Process {
 	f.T.Helper()
-	f.ReadPatiently("config") // Vault starts it at its first use
+	f.ReadPatiently("config") // Vault starts the plugin at its first use
 	return f.PluginProcess()
 }

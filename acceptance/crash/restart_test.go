@@ -35,7 +35,7 @@ func TestAKilledPluginProcessIsReplacedAndNothingIsLost(t *testing.T) {
 		if err := f.PluginProcess().Kill(); err != nil {
 			return err
 		}
-		// Vault notices at the next request and runs it once more in a new process.
+		// Vault notices at the next request, and repeats the request with a new process.
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		return harness.Until(ctx, "the plugin to answer again", func(context.Context) (bool, error) {

@@ -15,9 +15,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestSignalsReloadsAndSealsLoseNoRefreshToken does to Vault and to the plugin what operators and service
-// managers do, each time in the middle of an exchange of every account. The Vault is one of its own,
-// and the cases run one after the other.
+// TestSignalsReloadsAndSealsLoseNoRefreshToken does to Vault and to the plugin what operators and service managers do, each
+// time in the middle of an exchange of every account. The cases run one after the other in a Vault of their own.
 func TestSignalsReloadsAndSealsLoseNoRefreshToken(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 1)
@@ -25,8 +24,7 @@ func TestSignalsReloadsAndSealsLoseNoRefreshToken(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(ctx context.Context, f *crashfixture.Fixture, plugin harness.Process) error
-		// undisturbed says that the readers who wait for the exchange get its token, and that the
-		// plugin's process stays.
+		// undisturbed is true if the readers of the exchange must get its token, and the plugin's process must go on.
 		undisturbed bool
 	}{
 		{"SIGHUP to the process group", func(context.Context, *crashfixture.Fixture, harness.Process) error {
@@ -63,7 +61,7 @@ func TestSignalsReloadsAndSealsLoseNoRefreshToken(t *testing.T) {
 					}
 				}
 				if after := startedPlugin(f.Fixture); after.PID != plugin.PID {
-					t.Errorf("the plugin's process %d has been replaced by %d", plugin.PID, after.PID)
+					t.Errorf("the plugin's process %d was replaced by %d", plugin.PID, after.PID)
 				}
 			}
 			tally := f.Check()
@@ -75,8 +73,8 @@ func TestSignalsReloadsAndSealsLoseNoRefreshToken(t *testing.T) {
 	}
 }
 
-// reloadAnother reloads a second mount of the plugin, which is there only for that. Its process ends,
-// and has to be another than the one of the fleet's mount.
+// reloadAnother mounts the plugin a second time and reloads that mount. Its process must be another one than that of the
+// fixture's mount.
 func reloadAnother(ctx context.Context, f *crashfixture.Fixture, plugin harness.Process) error {
 	other := f.Mount + "-other"
 	if err := f.Node.Enable(ctx, other, fixture.PluginName, nil); err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestAKilledVaultLosesOnlyAnswersInTransit kills Vault itself 20 times in the middle of the
-// exchanges of four accounts, two of which have a spare, and once at rest, and starts it again at
-// once, as a service manager would. Every account meets it twice; it has settled in between.
+// TestAKilledVaultLosesOnlyAnswersInTransit kills Vault itself 20 times in the middle of exchanges of four accounts, two of
+// which have a spare, and once while nothing happens. It restarts Vault at once, as a service manager would. It happens
+// twice to every account, which settles in between.
 func TestAKilledVaultLosesOnlyAnswersInTransit(t *testing.T) {
 	t.Parallel()
 	const groups, rounds, size = 10, 2, 4
@@ -20,7 +20,7 @@ func TestAKilledVaultLosesOnlyAnswersInTransit(t *testing.T) {
 	random := crashfixture.NewRandom(t)
 	usual := usualDurationOf(f, size)
 	t.Logf("%d exchanges at once took %s", size, usual)
-	killVaultDuring(f, nil, moment{name: "at rest"}, random)
+	killVaultDuring(f, nil, moment{name: "while nothing happened"}, random)
 	ways := moments(usual)
 	mustLose := 0
 	for round := range rounds {
@@ -36,21 +36,20 @@ func TestAKilledVaultLosesOnlyAnswersInTransit(t *testing.T) {
 	}
 	tally := f.Check()
 	if tally.Kills != groups*rounds+1 || tally.LostAnswers < mustLose || tally.LostWithoutSpare == 0 || tally.Takeovers == 0 {
-		t.Errorf("of %d answers in the air, %d were there for sure: %s", tally.LostAnswers, mustLose, tally)
+		t.Errorf("%d answers were lost, and at least %d must have been: %s", tally.LostAnswers, mustLose, tally)
 	}
 }
 
-// killVaultDuring kills Vault in the moment of an exchange of each of the members, starts it again,
-// and has readers and operators ask for the members at once. It returns for how many the moment came
-// for sure.
-func killVaultDuring(f *crashfixture.Fixture, members []*crashfixture.Account, way moment, random crashfixture.Random) int {
+// killVaultDuring starts an exchange of each account, kills Vault in the given moment and restarts it. Reads and forced
+// refreshes right afterwards must not start an exchange. It returns how many exchanges were certainly in that moment.
+func killVaultDuring(f *crashfixture.Fixture, accounts []*crashfixture.Account, way moment, random crashfixture.Random) int {
 	f.T.Helper()
 	orphan := startedPlugin(f.Fixture)
-	struck := killDuring(f, members, way, random, func() error { return f.Node.Kill(f.Ctx) })
+	struck := killDuring(f, accounts, way, random, func() error { return f.Node.Kill(f.Ctx) })
 	fixture.Must(f.T, f.Node.Start(f.Ctx))
 	fixture.Must(f.T, f.Node.Unseal(f.Ctx))
 	f.RecordTakeover()
-	for _, account := range members {
+	for _, account := range accounts {
 		for _, ask := range []struct{ method, path string }{{http.MethodGet, "token/"}, {http.MethodPost, "refresh/"}} {
 			a, err := f.Ask(ask.method, ask.path+account.Name)
 			fixture.Must(f.T, err)

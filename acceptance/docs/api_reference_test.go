@@ -15,7 +15,7 @@ import (
 // quoted finds `names` in Markdown.
 var quoted = regexp.MustCompile("`([a-z_]+)`")
 
-// section is a part of docs/api.md, from one heading of the second level to the next.
+// section is a part of docs/api.md, from one second-level heading to the next.
 type section struct {
 	text    string
 	inputs  map[string]bool // first cells of the tables of parameters
@@ -35,7 +35,7 @@ func sections(text string) map[string]section {
 				into = sec.inputs
 			case strings.HasPrefix(first, "answer"):
 				into = sec.outputs
-			case !strings.HasPrefix(first, "`"): // another heading, or the line below it
+			case !strings.HasPrefix(first, "`"): // another heading or the line below it
 				if !strings.HasPrefix(first, "--") {
 					into = map[string]bool{}
 				}
@@ -65,8 +65,8 @@ func documentedOperations(text string) map[string][]string {
 	return paths
 }
 
-// TestTheAPIReferenceSaysWhatTheOpenAPIDocumentSays holds docs/api.md against the running plugin:
-// paths, operations, parameters and answers, in both directions.
+// TestTheAPIReferenceSaysWhatTheOpenAPIDocumentSays compares the paths, operations, parameters and answers in docs/api.md with
+// those of the running plugin, in both directions.
 func TestTheAPIReferenceSaysWhatTheOpenAPIDocumentSays(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewAt(t, fixture.NewVault(t, 1), "pagero", fixture.LoginConfig())
@@ -120,7 +120,7 @@ func TestTheAPIReferenceSaysWhatTheOpenAPIDocumentSays(t *testing.T) {
 			}
 		}
 		for field := range outputs {
-			// What a read returns as it was written is not said twice.
+			// A field that a read returns as it was written is documented once.
 			known := sec.outputs[field] || sec.inputs[field] || strings.Contains(sec.text, "returns `"+field+"`")
 			if strings.Contains(sec.text, "The answer is that of `accounts/:name`") {
 				known = all["accounts/:name"].outputs[field]

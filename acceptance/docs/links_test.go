@@ -45,7 +45,7 @@ func documents(t *testing.T) map[string]string {
 	return all
 }
 
-// anchorsOf returns what "#..." can lead to in a document, as GitHub makes it of the headings.
+// anchorsOf returns the anchors that GitHub gives to the headings of a document.
 func anchorsOf(text string) []string {
 	var anchors []string
 	for _, heading := range mdHeading.FindAllStringSubmatch(mdFence.ReplaceAllString(text, ""), -1) {
@@ -87,7 +87,7 @@ func TestTheLinksOfTheDocsLeadSomewhere(t *testing.T) {
 	}
 }
 
-// made are files that are not there before something was run.
+// made are files that tests create.
 var made = []string{"acceptance/screenshots"}
 
 func TestTheCommandsAndFilesThatTheDocsNameExist(t *testing.T) {

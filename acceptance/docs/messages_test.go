@@ -15,8 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
 )
 
-// Where the text of a message is that a user or an operator sees: the first argument of these functions,
-// and these fields.
+// A text that a user or an operator sees is the first argument of one of these functions, or one of these fields.
 var (
 	messageCalls  = []string{"invalid", "AddWarning", "Sprintf", "failed"}
 	messageFields = []string{"Text", "Reason", "Message"}
@@ -24,15 +23,15 @@ var (
 	inBackquotes  = regexp.MustCompile("`([^`]+)`")
 )
 
-// notMessages stand in such places and say nothing by themselves: they are put around others.
+// notMessages are texts in these places that only wrap other messages.
 var notMessages = []string{
 	"account …: …", "client …: …", "reading the client …", "account …: …; nothing was changed; begin a new login with a write to authorize/…",
 }
 
-// source is a string of the code, with "…" for what is put into it.
+// source is a string in the code, with "…" for each inserted value.
 type source struct{ text, where string }
 
-// literal returns the text of an expression, or "" where it has none.
+// literal returns the text of an expression, or "" if it has none.
 func literal(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -49,7 +48,7 @@ func literal(e ast.Expr) string {
 	return ""
 }
 
-// called is the name of the function or method that is called.
+// called returns the name of the function or method in a call.
 func called(call *ast.CallExpr) string {
 	switch f := call.Fun.(type) {
 	case *ast.Ident:
@@ -60,7 +59,7 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// eachNode calls visit with each node of the plugin's code, tests apart, and where it is.
+// eachNode calls visit with each syntax node of the plugin's code, except tests, and its position.
 func eachNode(t *testing.T, visit func(n ast.Node, where string)) {
 	t.Helper()
 	root := repoRoot(t)
@@ -83,7 +82,7 @@ func eachNode(t *testing.T, visit func(n ast.Node, where string)) {
 	}))
 }
 
-// messages returns the texts of the code that end up in errors, warnings and last_error.
+// messages returns the texts in the code that end up in errors, warnings and last_error.
 func messages(t *testing.T) []source {
 	t.Helper()
 	var all []source
@@ -113,7 +112,7 @@ func messages(t *testing.T) []source {
 	return all
 }
 
-// phrases returns what is in backquotes in one column of a document's tables.
+// phrases returns the backquoted texts in one column of a document's tables.
 func phrases(text string, column int) []string {
 	var all []string
 	for _, cells := range document.TableRows(text) {
@@ -126,7 +125,7 @@ func phrases(text string, column int) []string {
 	return all
 }
 
-// says tells whether a text holds one of the phrases.
+// says reports whether a text contains one of the phrases.
 func says(text string, phrases []string) bool {
 	return slices.ContainsFunc(phrases, func(phrase string) bool { return strings.Contains(text, phrase) })
 }
@@ -140,7 +139,7 @@ func TestEveryMessageIsInTroubleshooting(t *testing.T) {
 	}
 	for _, m := range all {
 		if !says(m.text, known) {
-			t.Errorf("%s: docs/troubleshooting.md has no words of %q", m.where, m.text)
+			t.Errorf("%s: docs/troubleshooting.md does not contain %q", m.where, m.text)
 		}
 	}
 }
@@ -157,7 +156,7 @@ func TestTroubleshootingHasNoMessageThatIsGone(t *testing.T) {
 	for _, phrase := range phrases(own, 0) {
 		for part := range strings.SplitSeq(phrase, "…") {
 			if !strings.Contains(texts.String(), strings.Trim(part, " ")) && phrase != "last_error" {
-				t.Errorf("docs/troubleshooting.md explains %q, which the code does not say", phrase)
+				t.Errorf("docs/troubleshooting.md explains %q, which the code does not contain", phrase)
 			}
 		}
 	}
@@ -210,7 +209,7 @@ func TestEveryMetricIsInTheAPIReference(t *testing.T) {
 	})
 	for metric := range documented {
 		if !found[metric] {
-			t.Errorf("docs/api.md has %s, the code has not", metric)
+			t.Errorf("docs/api.md has %s, which the code does not have", metric)
 		}
 	}
 	if len(found) < 10 {
@@ -218,7 +217,7 @@ func TestEveryMetricIsInTheAPIReference(t *testing.T) {
 	}
 }
 
-// Each thing that the sandbox can do wrong is in its README, and is tried on the plugin.
+// Every fault of the sandbox is in its README, and a test tries it on the plugin.
 func TestEveryFaultOfTheSandboxIsDocumentedAndTried(t *testing.T) {
 	t.Parallel()
 	actions := regexp.MustCompile(`(?m)^\t(Action\w+)\s+FaultAction = "(\w+)"$`).FindAllStringSubmatch(document.Read(t, "sandbox/fault.go"), -1)

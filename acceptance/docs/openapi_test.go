@@ -12,15 +12,15 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/openapi"
 )
 
-// withoutData are the operations whose answers are no JSON, or have no data.
+// withoutData are the operations whose answers have no data or are not JSON.
 var withoutData = map[string]bool{
-	"callback read": true, "metrics read": true, // a page, and Prometheus' text
+	"callback read": true, "metrics read": true, // a page, and the text format of Prometheus
 	"accounts/{name} create": true, "accounts/{name} update": true, "accounts/{name} delete": true,
 	"clients/{name} create": true, "clients/{name} update": true, "clients/{name} delete": true,
 	"config update": true, "config delete": true,
 }
 
-// TestTheOpenAPIDocumentIsComplete looks at the document that a running Vault makes of the plugin.
+// TestTheOpenAPIDocumentIsComplete checks the document that a running Vault makes of the plugin.
 func TestTheOpenAPIDocumentIsComplete(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewAt(t, fixture.NewVault(t, 1), "pagero", fixture.LoginConfig())
@@ -29,7 +29,7 @@ func TestTheOpenAPIDocumentIsComplete(t *testing.T) {
 	if len(paths) < 11 {
 		t.Fatalf("the document has %d paths of the mount", len(paths))
 	}
-	ids := map[string]string{} // whose they are
+	ids := map[string]string{} // paths by the ID of their operation
 	for path, item := range d.Paths {
 		for op, o := range item.Operations() {
 			if op != "create" && o.OperationID != "" {
@@ -59,7 +59,7 @@ func TestTheOpenAPIDocumentIsComplete(t *testing.T) {
 		t.Errorf("marked as sensitive are %q, want %q", got, want)
 	}
 
-	// With the mount's path as a parameter, for those who generate clients, it is the same document.
+	// With the mount's path as a parameter, which client generators need, the document is the same.
 	generic := openapi.Read(f, "?generic_mount_paths=true").Below("/{pagero_mount_path}/")
 	if !slices.Equal(slices.Sorted(maps.Keys(generic)), slices.Sorted(maps.Keys(paths))) {
 		t.Errorf("the generic paths are %q", slices.Sorted(maps.Keys(generic)))
@@ -106,7 +106,7 @@ func checkOperation(f *fixture.Fixture, d openapi.Document, name string, o *open
 	}
 }
 
-// sensitive returns the names of the fields that are marked so.
+// sensitive returns the names of the fields that are marked as sensitive.
 func sensitive(d openapi.Document, paths map[string]openapi.Path) []string {
 	marked := map[string]bool{}
 	for _, item := range paths {
@@ -123,7 +123,7 @@ func sensitive(d openapi.Document, paths map[string]openapi.Path) []string {
 	return slices.Sorted(maps.Keys(marked))
 }
 
-// The mount's own document, which Vault does not touch, has the references, and they lead somewhere.
+// Vault does not change the mount's own document. It has the references to schemas, and every schema exists and is used.
 func TestTheReferencesOfTheMountsDocumentLeadSomewhere(t *testing.T) {
 	t.Parallel()
 	f := fixture.New(t)

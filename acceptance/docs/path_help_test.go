@@ -26,7 +26,7 @@ func TestPathHelpReadsWell(t *testing.T) {
 				parts = append(parts, field+" (", about.Description)
 			}
 		}
-		said := strings.Join(strings.Fields(help), " ") // without the line breaks
+		said := strings.Join(strings.Fields(help), " ") // without line breaks
 		for _, part := range parts {
 			if part == "" || !strings.Contains(said, part) {
 				t.Errorf("the help of %s does not mention %q:\n%s", path, part, help)

@@ -17,12 +17,12 @@ var (
 	definedTest = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z][A-Za-z0-9]*)\(`)
 )
 
-// Documents that name the test which shows a claim are worth nothing once it has another name.
+// Documents name the tests that show their claims. If a test is renamed, the documents must follow.
 func TestTheTestsThatTheDocsNameExist(t *testing.T) {
 	t.Parallel()
 	root, err := harness.RepoRoot()
 	fixture.Must(t, err)
-	var defined strings.Builder // one name a line
+	var defined strings.Builder // one name on each line
 	named := map[string]string{}
 	fixture.Must(t, fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// Settings of the examples, and what the tests make of them so as not to wait for minutes.
+// Settings of the examples, and what the tests replace them with, because the originals take minutes.
 const (
 	retries12   = "num_retries = 12"
 	retries2    = "num_retries = 2"
@@ -20,11 +20,11 @@ const (
 	startOver   = "exit_on_retry_failure = false"
 )
 
-// TestAnAgentEndsIfItsAccountIsDead has the grant die behind an Agent: it tries again, as for any error,
-// and ends when its retries are used up. The file keeps the last token.
+// TestAnAgentEndsIfItsAccountIsDead revokes the grant while an Agent runs. The Agent retries, as after any error, and ends
+// after its last retry. The file keeps the last token.
 func TestAnAgentEndsIfItsAccountIsDead(t *testing.T) {
 	t.Parallel()
-	f := newAgentStage(t, 8*time.Second)
+	f := newAgentFixture(t, 8*time.Second)
 	h := newHost(f, "policy.hcl", retries12, retries2)
 	h.installSystemctl(fakeSystemctl)
 	agent := h.start("agent", "agent.hcl")
@@ -34,17 +34,17 @@ func TestAnAgentEndsIfItsAccountIsDead(t *testing.T) {
 		t.Errorf("the exit code is %d", agent.ExitCode())
 	}
 	if log := agent.Log(); !strings.Contains(log, "reauthorization required") || !strings.Contains(log, "retry attempt 2") {
-		t.Error("the Agent's log does not say why")
+		t.Error("the Agent's log does not contain the reason")
 	}
 	if token, err := h.tokenIn("acme.header"); err != nil || token != last {
 		t.Errorf("the file has not kept the last token: %v", err)
 	}
 }
 
-// TestAnAgentStartsOverUntilTheAccountWorks is the same without exit_on_retry_failure.
+// TestAnAgentStartsOverUntilTheAccountWorks does the same without exit_on_retry_failure.
 func TestAnAgentStartsOverUntilTheAccountWorks(t *testing.T) {
 	t.Parallel()
-	f := newAgentStage(t, 8*time.Second)
+	f := newAgentFixture(t, 8*time.Second)
 	h := newHost(f, "policy.hcl", retries12, retries2, exitOnRetry, startOver)
 	h.installSystemctl(fakeSystemctl)
 	agent := h.start("agent", "agent.hcl")
@@ -63,29 +63,28 @@ func TestAnAgentStartsOverUntilTheAccountWorks(t *testing.T) {
 	}
 }
 
-// killAccount ends the grant when the Agent has rendered the first token, waits until reads fail, and
-// returns the last token.
+// killAccount waits until the Agent has rendered the first token, revokes the grant, waits until reads fail, and returns the
+// last token.
 func (h *host) killAccount() string {
-	h.s.T.Helper()
-	h.s.WaitFor("the first token", func() bool {
+	h.f.T.Helper()
+	h.f.WaitFor("the first token", func() bool {
 		token, err := h.tokenIn("acme.header")
 		return err == nil && token != ""
 	})
-	fixture.Must(h.s.T, h.s.Sandbox.RevokeGrant(h.s.FirstRefreshToken))
-	h.s.WaitFor("the account to be dead", func() bool {
-		return h.s.Do(http.MethodGet, "token/acme", nil).Status == http.StatusBadRequest
+	fixture.Must(h.f.T, h.f.Sandbox.RevokeGrant(h.f.FirstRefreshToken))
+	h.f.WaitFor("the account to be dead", func() bool {
+		return h.f.Do(http.MethodGet, "token/acme", nil).Status == http.StatusBadRequest
 	})
 	token, err := h.tokenIn("acme.header")
-	fixture.Must(h.s.T, err)
+	fixture.Must(h.f.T, err)
 	return token
 }
 
-// TestAFailingCommandEndsTheAgent has the application refuse to be reloaded: the files are
-// written all the same, the Agent ends, and one that is started in its place does not run the command
-// for the same token again.
+// TestAFailingCommandEndsTheAgent has the command that reloads the application fail. The files are written nevertheless, and
+// the Agent ends. The next Agent does not run the command for the same token again.
 func TestAFailingCommandEndsTheAgent(t *testing.T) {
 	t.Parallel()
-	f := newAgentStage(t, 10*time.Second)
+	f := newAgentFixture(t, 10*time.Second)
 	h := newHost(f, "policy.hcl")
 	h.installSystemctl(fakeSystemctl + "exit 1\n")
 	for start := 1; start <= 2; start++ {
@@ -103,7 +102,7 @@ func TestAFailingCommandEndsTheAgent(t *testing.T) {
 	}
 }
 
-// worker is a program that takes its token from the environment once, as it starts.
+// worker is a program that reads its token from the environment once, when it starts.
 const worker = `#!/bin/sh
 echo "$PAGERO_ACCESS_TOKEN" >>"${0%/*}/worker.tokens"
 exec sleep 600
@@ -112,13 +111,13 @@ exec sleep 600
 // TestASupervisedProgramAlwaysHasAValidToken has the Agent restart a program with each new token.
 func TestASupervisedProgramAlwaysHasAValidToken(t *testing.T) {
 	t.Parallel()
-	f := newAgentStage(t, 24*time.Second)
+	f := newAgentFixture(t, 24*time.Second)
 	program := filepath.Join(t.TempDir(), "acme-worker")
 	fixture.Must(t, os.WriteFile(program, []byte(worker), 0o700))
 	h := newHost(f, "policy.hcl", "/usr/local/bin/acme-worker", program)
 	w := watch(f, "the program's environment", func() (string, error) {
-		content, _ := os.ReadFile(filepath.Join(filepath.Dir(program), "worker.tokens")) // not there before the first start
-		lines := strings.Split(string(content), "\n")                                    // the last is not finished yet
+		content, _ := os.ReadFile(filepath.Join(filepath.Dir(program), "worker.tokens")) // it does not exist before the first start
+		lines := strings.Split(string(content), "\n")                                    // the last line may be incomplete
 		if len(lines) < 2 {
 			return "", nil
 		}
@@ -130,8 +129,8 @@ func TestASupervisedProgramAlwaysHasAValidToken(t *testing.T) {
 	wantOneExchangeARotation(f, 12*time.Second)
 }
 
-// TestTheProxyReturnsValidTokens reads through a Vault Proxy without a Vault token, before and after a
-// rotation, with the example's configuration and with a cache.
+// TestTheProxyReturnsValidTokens reads through a Vault Proxy without a Vault token, before and after a rotation. It does so
+// with the example's configuration and with a cache.
 func TestTheProxyReturnsValidTokens(t *testing.T) {
 	t.Parallel()
 	for name, cache := range map[string]string{"as printed": "", "with a cache": "\ncache {}\n"} {
@@ -150,7 +149,7 @@ func TestTheProxyReturnsValidTokens(t *testing.T) {
 				if header {
 					request.Header.Set("X-Vault-Request", "true")
 				}
-				// Before the Proxy listens there is no answer. The status is 0 then.
+				// The status is 0 while the Proxy does not listen yet.
 				body, _ = f.Send(http.DefaultClient, request)
 				return body.Status, body
 			}

@@ -20,21 +20,20 @@ import (
 // appRoles counts the mounts of AppRole, to give each its own path.
 var appRoles atomic.Int64
 
-// host is a machine on which the files of examples/agent are installed, each below a directory of
-// the test's in the place of its own: the configuration with its credentials, and what is rendered.
+// host is a machine with the files of examples/agent. Directories of the test replace those of the examples.
 type host struct {
-	s       *fixture.Fixture
-	etc     string // in the place of /etc/pagero-agent
-	run     string // in the place of /run/pagero
+	f       *fixture.Fixture
+	etc     string // replaces /etc/pagero-agent: configuration and credentials
+	run     string // replaces /run/pagero: rendered files
 	replace *strings.Replacer
 }
 
-// newHost installs the examples and the credentials of an AppRole with one of their policies. More
-// replacements in the files, in pairs, are of times and of where an application is.
+// newHost installs the examples, and the credentials of an AppRole with one of their policies. replacements are more pairs of
+// texts to replace in the files: times and the path of an application.
 func newHost(f *fixture.Fixture, policy string, replacements ...string) *host {
 	f.T.Helper()
 	dir := f.T.TempDir()
-	h := &host{s: f, etc: filepath.Join(dir, "etc"), run: filepath.Join(dir, "run")}
+	h := &host{f: f, etc: filepath.Join(dir, "etc"), run: filepath.Join(dir, "run")}
 	appRole := fmt.Sprintf("approle%d", appRoles.Add(1))
 	h.replace = strings.NewReplacer(append(replacements,
 		"https://vault.example.com:8200", f.Node.Address,
@@ -58,7 +57,7 @@ func newHost(f *fixture.Fixture, policy string, replacements ...string) *host {
 		}
 		return h.install(name, h.replace.Replace(string(content)))
 	}))
-	// The Vault of these tests speaks plain http, so that nothing is verified with this.
+	// The Vault of these tests speaks plain HTTP, so nothing is verified with this certificate.
 	fixture.Must(f.T, h.install("vault-ca.pem", string(f.Sandbox.CACertPEM())))
 	h.setUp(appRole, policy)
 	return h
@@ -81,10 +80,10 @@ func (h *host) install(name, content string) error {
 	return os.WriteFile(path, []byte(content), 0o600)
 }
 
-// setUp runs the commands of the README for an AppRole at a path of its own, which lasts until the test
-// ends, with one of the policies.
+// setUp runs the commands of the README for an AppRole with one of the policies, at its own path. The AppRole is removed when
+// the test ends.
 func (h *host) setUp(appRole, policy string) {
-	f := h.s
+	f := h.f
 	f.T.Helper()
 	commands := strings.NewReplacer(
 		"enable approle", "enable -path="+appRole+" approle",
@@ -101,7 +100,7 @@ func (h *host) setUp(appRole, policy string) {
 	})
 }
 
-// shell runs commands in a directory, as a user with the stage's token would; all must succeed.
+// shell runs commands in a directory, with the Vault token of the fixture. All must succeed. It returns their output.
 func shell(f *fixture.Fixture, dir, commands string) string {
 	f.T.Helper()
 	if commands == "" {
@@ -115,34 +114,33 @@ func shell(f *fixture.Fixture, dir, commands string) string {
 	return result.Stdout
 }
 
-// start runs an Agent or a Proxy ("agent", "proxy") with configuration files of the examples. It is
-// stopped when the test ends, unless it has ended by itself.
+// start runs an Agent or a Proxy (command is "agent" or "proxy") with configuration files of the examples. It stops when the
+// test ends.
 func (h *host) start(command string, configs ...string) *harness.Program {
-	h.s.T.Helper()
+	h.f.T.Helper()
 	args := []string{command, "-log-level=debug"}
 	for _, config := range configs {
 		args = append(args, "-config="+filepath.Join(h.etc, config))
 	}
-	// The commands of the examples are found here first.
+	// The fake commands in this directory come first.
 	path := "PATH=" + h.etc + string(os.PathListSeparator) + os.Getenv("PATH")
-	program, err := h.s.Node.StartVault(filepath.Join(h.etc, command+".log"), []string{path}, args...)
-	fixture.Must(h.s.T, err)
-	h.s.T.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.s.Ctx), time.Minute)
+	program, err := h.f.Node.StartVault(filepath.Join(h.etc, command+".log"), []string{path}, args...)
+	fixture.Must(h.f.T, err)
+	h.f.T.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.f.Ctx), time.Minute)
 		defer cancel()
 		if err := program.Stop(ctx); err != nil {
-			h.s.T.Error(err)
+			h.f.T.Error(err)
 		}
-		if h.s.T.Failed() {
+		if h.f.T.Failed() {
 			log := program.Log()
-			h.s.T.Logf("vault %s said:\n%s", command, log[max(0, len(log)-8000):])
+			h.f.T.Logf("vault %s said:\n%s", command, log[max(0, len(log)-8000):])
 		}
 	})
 	return program
 }
 
-// tokenIn returns the access token in a rendered file, in whatever form it has, or "" where there is no
-// file yet.
+// tokenIn returns the access token in a rendered file of any format, or "" if there is no file yet.
 func (h *host) tokenIn(name string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(h.run, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -177,47 +175,47 @@ func (h *host) tokenIn(name string) (string, error) {
 	return token, nil
 }
 
-// watched is what a file has held.
+// watched records the tokens that a file has held.
 type watched struct {
-	s        *fixture.Fixture
+	f        *fixture.Fixture
 	name     string
-	read     func() (token string, err error) // "" is nothing yet
-	tokens   atomic.Pointer[[]string]         // that the API has accepted, in their order
+	read     func() (token string, err error) // returns "" if there is no token yet
+	tokens   atomic.Pointer[[]string]         // that the API has accepted, in order
 	failed   atomic.Bool
 	looks    int
-	shortest time.Duration // of the remaining lives
+	shortest time.Duration // remaining lifetime
 }
 
-// watch looks at a file all the time until the test ends, or until it does not hold what it should: as
-// soon as it is there, it holds a token that lives at that moment and that the API accepts.
+// watch reads a file all the time until the test ends or fails. As soon as the file exists, it must hold a valid token that
+// the API accepts.
 func watch(f *fixture.Fixture, name string, read func() (string, error)) *watched {
 	f.T.Helper()
-	w := &watched{s: f, name: name, read: read}
+	w := &watched{f: f, name: name, read: read}
 	w.tokens.Store(&[]string{})
 	ended := make(chan error, 1)
 	go func() {
 		ended <- harness.Until(f.Ctx, name, func(context.Context) (bool, error) {
 			err := w.look()
 			if err != nil && f.Ctx.Err() == nil {
-				f.T.Error(err) // Until would go on
+				f.T.Error(err) // Until would try again
 				w.failed.Store(true)
 			}
 			return w.failed.Load(), nil
 		})
 	}()
-	f.T.Cleanup(func() { // the context has ended before
+	f.T.Cleanup(func() { // the context has ended by then
 		if err := <-ended; err != nil && f.Ctx.Err() == nil {
 			f.T.Error(err)
 		}
-		f.T.Logf("%s: %d looks, %d tokens, the shortest remaining life was %s",
+		f.T.Logf("%s: %d reads, %d tokens, the shortest remaining lifetime was %s",
 			name, w.looks, len(*w.tokens.Load()), w.shortest.Round(time.Millisecond))
 	})
 	return w
 }
 
-// look looks once.
+// look reads the file once.
 func (w *watched) look() error {
-	before := time.Now() // a token that is read later lives at this moment, or does not any more
+	before := time.Now() // a token that is read later must be valid at this time
 	token, err := w.read()
 	seen := *w.tokens.Load()
 	if err != nil || token == "" && len(seen) == 0 {
@@ -229,7 +227,7 @@ func (w *watched) look() error {
 	}
 	left := expires.Sub(before)
 	if left <= 0 {
-		return fmt.Errorf("%s holds token %d, which has expired %s ago", w.name, len(seen), -left)
+		return fmt.Errorf("%s holds token %d, which expired %s ago", w.name, len(seen), -left)
 	}
 	if w.looks++; w.looks == 1 || left < w.shortest {
 		w.shortest = left
@@ -237,7 +235,7 @@ func (w *watched) look() error {
 	if len(seen) > 0 && seen[len(seen)-1] == token {
 		return nil
 	}
-	if err := w.s.APIAccepts(token); err != nil {
+	if err := w.f.APIAccepts(token); err != nil {
 		return fmt.Errorf("%s: token %d: %w", w.name, len(seen)+1, err)
 	}
 	next := append(append([]string(nil), seen...), token)
@@ -245,27 +243,27 @@ func (w *watched) look() error {
 	return nil
 }
 
-// hasHeld says whether the file has held so many tokens, or the test has failed because of it.
+// hasHeld reports whether the file has held count tokens, or the watch has failed.
 func (w *watched) hasHeld(count int) bool { return len(*w.tokens.Load()) >= count || w.failed.Load() }
 
-// wantAllIssued asserts that the file has held each token that the server has issued, in their order,
-// save the newest ones, which may come yet.
+// wantAllIssued asserts that the file has held all tokens that the server has issued, in order. The newest token may be
+// missing.
 func (w *watched) wantAllIssued() {
-	w.s.T.Helper()
+	w.f.T.Helper()
 	var issued []string
-	for _, r := range w.s.Sandbox.Requests() {
+	for _, r := range w.f.Sandbox.Requests() {
 		if r.AccessToken != "" {
 			issued = append(issued, r.AccessToken)
 		}
 	}
 	tokens := *w.tokens.Load()
 	if len(tokens) > len(issued) || len(issued)-len(tokens) > 1 {
-		w.s.T.Errorf("%s has held %d tokens, %d were issued", w.name, len(tokens), len(issued))
+		w.f.T.Errorf("%s has held %d tokens, %d were issued", w.name, len(tokens), len(issued))
 		return
 	}
 	for i, token := range tokens {
 		if token != issued[i] {
-			w.s.T.Errorf("%s: token %d is not the one that was issued as number %d", w.name, i+1, i+1)
+			w.f.T.Errorf("%s: token %d is not the one that was issued as number %d", w.name, i+1, i+1)
 		}
 	}
 }

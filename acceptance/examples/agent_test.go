@@ -19,54 +19,53 @@ var (
 	renderedLong = append([]string{"acme-long.header"}, rendered...)
 )
 
-// fakeSystemctl stands in for systemctl: it notes what it is called with.
+// fakeSystemctl replaces systemctl. It records its arguments.
 const fakeSystemctl = `#!/bin/sh
 echo "$@" >>"${0%/*}/systemctl.calls"
 `
 
-// newAgentStage enrols acme, with access tokens of that lifetime.
-func newAgentStage(t *testing.T, lifetime time.Duration) *fixture.Fixture {
+// newAgentFixture enrols acme. Access tokens have this lifetime.
+func newAgentFixture(t *testing.T, lifetime time.Duration) *fixture.Fixture {
 	t.Helper()
 	f := fixture.NewEnrolled(t)
 	fixture.Must(t, f.Sandbox.SetAccessTokenLifetime(lifetime))
 	return f
 }
 
-// installSystemctl puts a program in the place of systemctl.
+// installSystemctl installs a script that replaces systemctl.
 func (h *host) installSystemctl(script string) {
-	h.s.T.Helper()
-	fixture.Must(h.s.T, h.install("systemctl", script))
-	fixture.Must(h.s.T, os.Chmod(filepath.Join(h.etc, "systemctl"), 0o700))
+	h.f.T.Helper()
+	fixture.Must(h.f.T, h.install("systemctl", script))
+	fixture.Must(h.f.T, os.Chmod(filepath.Join(h.etc, "systemctl"), 0o700))
 }
 
-// systemctlCalls returns what systemctl was called with, a line a call.
+// systemctlCalls returns the arguments of each call of systemctl.
 func (h *host) systemctlCalls() []string {
-	content, _ := os.ReadFile(filepath.Join(h.etc, "systemctl.calls")) // not there before the first
+	content, _ := os.ReadFile(filepath.Join(h.etc, "systemctl.calls")) // it does not exist before the first call
 	return slices.Collect(strings.Lines(string(content)))
 }
 
 // watchFiles watches files that the Agent renders.
 func (h *host) watchFiles(names ...string) []*watched {
-	h.s.T.Helper()
+	h.f.T.Helper()
 	var all []*watched
 	for _, name := range names {
-		all = append(all, watch(h.s, filepath.Join(h.run, name), func() (string, error) { return h.tokenIn(name) }))
+		all = append(all, watch(h.f, filepath.Join(h.run, name), func() (string, error) { return h.tokenIn(name) }))
 	}
 	return all
 }
 
-// haveHeld says whether all files have held so many tokens.
+// haveHeld reports whether all files have held count tokens.
 func haveHeld(files []*watched, count int) bool {
 	return !slices.ContainsFunc(files, func(w *watched) bool { return !w.hasHeld(count) })
 }
 
-// TestAgentsKeepValidTokensInTheirFiles has three Agents with the files of examples/agent render
-// tokens that live for 20 s, so that a read replaces them after 10 s: an Agent that reads later than
-// it is told to, or is told too late a time, leaves an expired token in a file.
+// TestAgentsKeepValidTokensInTheirFiles runs three Agents with the files of examples/agent. Tokens live for 20 s, and a read
+// replaces them after 10 s. If an Agent reads too late, or the plugin's ttl is too long, a file holds an expired token.
 func TestAgentsKeepValidTokensInTheirFiles(t *testing.T) {
 	t.Parallel()
 	const lifetime, rotations = 20 * time.Second, 4
-	f := newAgentStage(t, lifetime)
+	f := newAgentFixture(t, lifetime)
 	var hosts []*host
 	var files []*watched
 	for i := range 3 {
@@ -80,7 +79,7 @@ func TestAgentsKeepValidTokensInTheirFiles(t *testing.T) {
 		h.start("agent", configs...)
 		hosts = append(hosts, h)
 	}
-	f.WaitFor("every file to hold some tokens one after the other", func() bool { return haveHeld(files, rotations+1) })
+	f.WaitFor("every file to hold several tokens in turn", func() bool { return haveHeld(files, rotations+1) })
 
 	wantOneExchangeARotation(f, lifetime/2)
 	for _, w := range files {
@@ -100,8 +99,8 @@ func TestAgentsKeepValidTokensInTheirFiles(t *testing.T) {
 	wantParametersAsUpdate(f)
 }
 
-// wantOneExchangeARotation asserts that the server has issued each access token once, that no refresh
-// token came twice, and that exchanges did not come faster than tokens age.
+// wantOneExchangeARotation asserts that every exchange issued a new access token, that no refresh token was presented twice,
+// and that exchanges were at least period apart.
 func wantOneExchangeARotation(f *fixture.Fixture, period time.Duration) {
 	f.T.Helper()
 	requests := f.Sandbox.Requests()
@@ -111,16 +110,16 @@ func wantOneExchangeARotation(f *fixture.Fixture, period time.Duration) {
 		issued[r.AccessToken] = true
 		// The plugin counts in whole seconds.
 		if i > 0 && r.Time.Sub(requests[i-1].Time) < period-time.Second {
-			f.T.Errorf("exchange %d came %s after the one before", i+1, r.Time.Sub(requests[i-1].Time))
+			f.T.Errorf("exchange %d came %s after the previous one", i+1, r.Time.Sub(requests[i-1].Time))
 		}
 	}
 	if len(issued) != len(requests) {
-		f.T.Errorf("%d exchanges brought %d access tokens", len(requests), len(issued))
+		f.T.Errorf("%d exchanges issued %d access tokens", len(requests), len(issued))
 	}
 	f.T.Logf("%d exchanges", len(requests))
 }
 
-// wantParametersAsUpdate asserts that Vault saw reads and, from the template with a parameter, updates.
+// wantParametersAsUpdate asserts that Vault got reads, and updates from the template with a parameter.
 func wantParametersAsUpdate(f *fixture.Fixture) {
 	f.T.Helper()
 	content, err := os.ReadFile(f.Node.AuditLog())
@@ -142,11 +141,11 @@ func wantParametersAsUpdate(f *fixture.Fixture) {
 	f.T.Logf("requests for token/acme in the audit log: %v", operations)
 }
 
-// TestFilesSurviveAnOutage has the token endpoint fail from the moment at which the token is due,
-// for less than the rest of its life.
+// TestFilesSurviveAnOutage has the token endpoint fail when the refresh of the token is due, for less than the remaining
+// lifetime of the token.
 func TestFilesSurviveAnOutage(t *testing.T) {
 	t.Parallel()
-	f := newAgentStage(t, 40*time.Second)
+	f := newAgentFixture(t, 40*time.Second)
 	h := newHost(f, "policy.hcl")
 	h.installSystemctl(fakeSystemctl)
 	files := h.watchFiles(rendered...)
@@ -154,7 +153,7 @@ func TestFilesSurviveAnOutage(t *testing.T) {
 	f.WaitFor("the files", func() bool { return haveHeld(files, 1) })
 	outage, err := f.Sandbox.SetFault(sandbox.Fault{Action: sandbox.ActionStatus, Status: http.StatusServiceUnavailable})
 	fixture.Must(t, err)
-	fixture.Must(t, outage.Wait(f.Ctx, 3)) // the reads that the Agent makes meanwhile have warnings
+	fixture.Must(t, outage.Wait(f.Ctx, 3)) // the Agent's reads have warnings meanwhile
 	f.Sandbox.ClearFaults()
 	f.WaitFor("the next token after the outage", func() bool { return haveHeld(files, 2) })
 	if !agent.Running() {

@@ -17,27 +17,26 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// monitoring is the folder examples/monitoring on a machine with Prometheus, with a mount that has
-// something to tell.
+// monitoring is a machine with Prometheus and the files of examples/monitoring.
 type monitoring struct {
-	s       *fixture.Fixture
-	dir     string // in the place of /etc/prometheus/pagero
-	address string // of Prometheus, where it runs
+	f       *fixture.Fixture
+	dir     string // replaces /etc/prometheus/pagero
+	address string // of Prometheus, if it runs
 }
 
-// prometheusProgram returns the path of one of Prometheus' programs.
+// prometheusProgram returns the path of a program of Prometheus, or skips the test.
 func prometheusProgram(t *testing.T, find func() (string, error)) string {
 	t.Helper()
 	return fixture.OptionalProgram(t, find, "REQUIRE_PROMTOOL", "the monitoring examples")
 }
 
-// newMonitoring installs the examples, with addresses and paths replaced, and gets the Vault token of
-// Prometheus with the commands of the README.
+// newMonitoring installs the examples, with other addresses and paths. It gets the Vault token of Prometheus with the
+// commands of the README.
 func newMonitoring(f *fixture.Fixture) *monitoring {
 	f.T.Helper()
-	m := &monitoring{s: f, dir: f.T.TempDir()}
+	m := &monitoring{f: f, dir: f.T.TempDir()}
 	replace := strings.NewReplacer(
-		"scheme: https", "scheme: http", // as the Vault of these tests speaks
+		"scheme: https", "scheme: http", // the Vault of these tests speaks HTTP
 		"vault.example.com:8200", strings.TrimPrefix(f.Node.Address, "http://"),
 		"/v1/pagero/metrics", "/v1/"+f.Mount+"/metrics",
 		`path "pagero/`, `path "`+f.Mount+"/",
@@ -46,7 +45,7 @@ func newMonitoring(f *fixture.Fixture) *monitoring {
 		"/etc/prometheus/pagero", m.dir)
 	for _, name := range []string{"prometheus.yml", "rules.yml", "rules.test.yml", "policy.hcl"} {
 		content := readExample(f.T, "monitoring/"+name)
-		if name != "rules.test.yml" { // its times are part of the tests
+		if name != "rules.test.yml" { // its times are part of its tests
 			content = replace.Replace(content)
 		}
 		fixture.Must(f.T, os.WriteFile(filepath.Join(m.dir, name), []byte(content), 0o600))
@@ -64,8 +63,8 @@ func readExample(t *testing.T, name string) string {
 	return document.Read(t, "examples/"+name)
 }
 
-// makeHistory has things happen that the metrics tell: reads of each kind, exchanges that succeed and fail,
-// a login, a revocation, a spare that has taken over, and a dead account.
+// makeHistory causes what the metrics count: reads of each kind, exchanges that succeed and fail, a login, a revocation, a
+// spare that takes over, and a dead account.
 func makeHistory(f *fixture.Fixture) {
 	f.T.Helper()
 	f.AccessToken("acme")
@@ -82,22 +81,22 @@ func makeHistory(f *fixture.Fixture) {
 	f.Do(http.MethodGet, "token/dead", nil).WantStatus(http.StatusBadRequest)
 }
 
-// promtool runs promtool, which must succeed. Its standard input is optional.
+// promtool runs promtool with a standard input, which may be empty. It must succeed.
 func (m *monitoring) promtool(input string, arguments ...string) {
-	m.s.T.Helper()
-	path := prometheusProgram(m.s.T, harness.PromtoolBinary)
+	m.f.T.Helper()
+	path := prometheusProgram(m.f.T, harness.PromtoolBinary)
 	quoted := []string{"'" + path + "'"}
 	for _, argument := range arguments {
 		quoted = append(quoted, "'"+argument+"'")
 	}
 	file := filepath.Join(m.dir, "input")
-	fixture.Must(m.s.T, os.WriteFile(file, []byte(input), 0o600))
-	shell(m.s, m.dir, strings.Join(quoted, " ")+" <input")
+	fixture.Must(m.f.T, os.WriteFile(file, []byte(input), 0o600))
+	shell(m.f, m.dir, strings.Join(quoted, " ")+" <input")
 }
 
 // start runs a Prometheus with the example's configuration on a loopback port until the test ends.
 func (m *monitoring) start() {
-	f := m.s
+	f := m.f
 	f.T.Helper()
 	path := prometheusProgram(f.T, harness.PrometheusBinary)
 	address, err := harness.FreeAddress(f.Ctx)
@@ -127,10 +126,10 @@ func (m *monitoring) start() {
 	}
 }
 
-// sample is one series of the answer to a query.
+// sample is one series in the answer to a query.
 type sample struct {
 	Metric map[string]string `json:"metric"`
-	Value  [2]any            `json:"value"` // the time and, as a string, the value
+	Value  [2]any            `json:"value"` // the time, and the value as a string
 }
 
 // query asks Prometheus for the value of an expression now.
@@ -142,13 +141,13 @@ func (m *monitoring) query(expression string) ([]sample, error) {
 		return nil, err
 	}
 	var samples []sample
-	_ = json.Unmarshal(result.Result, &samples) // a scalar has none
+	_ = json.Unmarshal(result.Result, &samples) // a scalar has no samples
 	return samples, nil
 }
 
 // get reads from Prometheus' API.
 func (m *monitoring) get(path string, data any) error {
-	request, err := http.NewRequestWithContext(m.s.Ctx, http.MethodGet, "http://"+m.address+"/api/v1/"+path, http.NoBody)
+	request, err := http.NewRequestWithContext(m.f.Ctx, http.MethodGet, "http://"+m.address+"/api/v1/"+path, http.NoBody)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
 )
 
-// TestMonitoringExamplesPassPromtool has Prometheus' own tool look at the examples and at the metrics.
+// TestMonitoringExamplesPassPromtool checks the examples and the metrics with promtool.
 func TestMonitoringExamplesPassPromtool(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
@@ -26,7 +26,7 @@ func TestMonitoringExamplesPassPromtool(t *testing.T) {
 	m.promtool("", "test", "rules", "rules.test.yml")
 	m.promtool(f.Metrics(), "check", "metrics")
 
-	// The dashboard's queries, as rules: promtool has no other check for them.
+	// Check the dashboard's queries as rules. promtool has no other check for queries.
 	rules := "groups:\n- name: dashboard\n  rules:\n"
 	for i, q := range readDashboard(t).queries() {
 		rules += fmt.Sprintf("  - record: query:%d\n    expr: %q\n", i, q)
@@ -35,15 +35,14 @@ func TestMonitoringExamplesPassPromtool(t *testing.T) {
 	m.promtool("", "check", "rules", "dashboard.yml")
 }
 
-// Metrics in expressions, and label matchers with plain values.
+// These find metrics and label matchers in expressions, and alerts in rules.
 var (
 	metricName   = regexp.MustCompile(`pagero_[a-z_]+`)
 	labelMatcher = regexp.MustCompile(`\b(state|spare|source|purpose|result)!?="([a-z_]+)"`)
 	alertName    = regexp.MustCompile(`(?m)^\s+(?:- )?alert(?:name)?: (\w+)$`)
 )
 
-// TestMonitoringExamplesNameWhatThereIs holds the metrics, the labels and the runbooks that the examples name
-// against what a mount and the documents have.
+// TestMonitoringExamplesNameWhatThereIs asserts that the metrics, labels and runbooks in the examples exist.
 func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
@@ -84,7 +83,7 @@ func TestMonitoringExamplesNameWhatThereIs(t *testing.T) {
 	}
 }
 
-// wantRunbooks asserts that each alert leads to a heading of the operations guide.
+// wantRunbooks asserts that each alert links to a heading of the operations guide.
 func wantRunbooks(f *fixture.Fixture, rules string) {
 	f.T.Helper()
 	var anchors []string
@@ -105,8 +104,8 @@ func wantRunbooks(f *fixture.Fixture, rules string) {
 	}
 }
 
-// TestPrometheusScrapesTheMount runs a Prometheus with the example's configuration and rules: it gets the
-// metrics, an alert fires, and each query of the dashboard has an answer.
+// TestPrometheusScrapesTheMount runs a Prometheus with the example's configuration and rules. It scrapes the metrics, an
+// alert fires, and each query of the dashboard returns something.
 func TestPrometheusScrapesTheMount(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
@@ -122,7 +121,7 @@ func TestPrometheusScrapesTheMount(t *testing.T) {
 	f.WaitFor("a scrape", func() bool { return value(`up{job="pagero", mount="pagero"}`) == "1" })
 
 	makeHistory(f)
-	f.WaitFor("what has happened to be seen", func() bool {
+	f.WaitFor("Prometheus to see the history", func() bool {
 		return value(`pagero_accounts{state="reauthorization_required"}`) == "1" &&
 			value(`pagero_exchanges_total{purpose="refresh", result="succeeded"}`) == "2" &&
 			value(`pagero_spares{spare="used"}`) == "1"
@@ -137,7 +136,7 @@ func TestPrometheusScrapesTheMount(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(samples) == 0 && strings.Contains(q, "rate(") { // takes two scrapes with a change between them
+			if len(samples) == 0 && strings.Contains(q, "rate(") { // a rate needs a change between two scrapes
 				f.Write("refresh/acme", nil)
 			}
 			return len(samples) > 0
@@ -147,14 +146,14 @@ func TestPrometheusScrapesTheMount(t *testing.T) {
 
 // firing returns the names of the alerts that fire.
 func (m *monitoring) firing() []string {
-	m.s.T.Helper()
+	m.f.T.Helper()
 	var data struct {
 		Alerts []struct {
 			State  string            `json:"state"`
 			Labels map[string]string `json:"labels"`
 		} `json:"alerts"`
 	}
-	fixture.Must(m.s.T, m.get("alerts", &data))
+	fixture.Must(m.f.T, m.get("alerts", &data))
 	var names []string
 	for _, alert := range data.Alerts {
 		if alert.State == "firing" {
@@ -164,7 +163,7 @@ func (m *monitoring) firing() []string {
 	return names
 }
 
-// dashboard is what is looked at of the Grafana dashboard.
+// dashboard is the part of the Grafana dashboard that is checked.
 type dashboard struct {
 	Title         string `json:"title"`
 	SchemaVersion int    `json:"schemaVersion"`
@@ -200,7 +199,7 @@ func readDashboard(t *testing.T) dashboard {
 	return d
 }
 
-// queries returns the expressions of all panels, with Grafana's variables replaced as Grafana does.
+// queries returns the expressions of all panels. It replaces Grafana's variables as Grafana does.
 func (d dashboard) queries() []string {
 	var queries []string
 	replace := strings.NewReplacer("$__rate_interval", (5 * time.Minute).String(), "$mount", ".*")
@@ -212,7 +211,7 @@ func (d dashboard) queries() []string {
 	return queries
 }
 
-// TestTheDashboardIsWellMade looks at what Grafana does not complain of, but a person would.
+// TestTheDashboardIsWellMade checks what Grafana accepts but a person would complain about.
 func TestTheDashboardIsWellMade(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)

@@ -11,11 +11,11 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
 )
 
-// A reader is not to force an exchange: neither in the query nor, where his policy has update for
-// consul-template's sake, in the body.
+// A reader must not be able to force an exchange, neither with the query nor with the body. Readers with a template need the
+// capability update.
 func TestAReaderCannotForceAnExchange(t *testing.T) {
 	t.Parallel()
-	f := newPolicyStage(t)
+	f := newPolicyFixture(t)
 	rules := document.Read(t, "examples/policies/reader.hcl")
 	withUpdate := strings.Replace(rules, `capabilities = ["read"]`, `capabilities = ["read", "update"]`, 1)
 	if !strings.Contains(rules, `["read", "update"]`) || withUpdate == rules {
@@ -37,7 +37,7 @@ func TestAReaderCannotForceAnExchange(t *testing.T) {
 		as.Do(http.MethodGet, "token/other", nil).WantError(http.StatusForbidden, "permission denied")
 		as.Do(http.MethodPost, "token/other", fixture.Fields{"min_ttl": "1m"}).WantError(http.StatusForbidden, "permission denied")
 		as.Do(http.MethodPost, "accounts/acme", fixture.Fields{"refresh_on_read": true}).WantError(http.StatusForbidden, "permission denied")
-		// Nor does a name that is spelled in another way lead to another account.
+		// Another spelling of the path does not lead to another account.
 		for _, path := range []string{"token/acme/../other", "token/acme%2f..%2fother", "token//other", "token/ACME", "token/acme/"} {
 			if a := as.Do(http.MethodGet, path, nil); a.Status < 400 || strings.Contains(string(a.Raw), "access_token") {
 				t.Errorf("%s: status %d: %s", path, a.Status, a.Raw)
@@ -47,10 +47,10 @@ func TestAReaderCannotForceAnExchange(t *testing.T) {
 	f.WantExchanges(1)
 }
 
-// An enroller does the two things that he is for, from nothing to a token that works, and reads none.
+// An enroller can enrol accounts in both ways, and cannot read their tokens.
 func TestAnEnrollerEnrolsAndReadsNoToken(t *testing.T) {
 	t.Parallel()
-	f := newPolicyStage(t)
+	f := newPolicyFixture(t)
 	enroller := f.WithPolicy(document.Read(t, "examples/policies/enroller.hcl"))
 
 	pages := enroller.Visit(enroller.Authorize("by-login", fixture.Fields{"spare": true}))
@@ -68,11 +68,11 @@ func TestAnEnrollerEnrolsAndReadsNoToken(t *testing.T) {
 	}
 }
 
-// Vault enforces allowed_parameters for an external plugin, too: whether the account exists or not,
-// whatever the case of the letters, and in a form.
+// Vault enforces allowed_parameters for external plugins, too: whether or not the account exists, in any letter case, and in
+// a form.
 func TestAnEnrollersFieldsAreLimited(t *testing.T) {
 	t.Parallel()
-	f := newPolicyStage(t)
+	f := newPolicyFixture(t)
 	enroller := f.WithPolicy(document.Read(t, "examples/policies/enroller.hcl"))
 	before := fixture.Canonical(t, f.Read("accounts/acme").Data)
 	logins := len(f.Sandbox.Requests())
@@ -89,7 +89,7 @@ func TestAnEnrollersFieldsAreLimited(t *testing.T) {
 	} {
 		for _, account := range []string{"acme", "nobody"} {
 			enroller.Do(http.MethodPost, "accounts/"+account, body).WantError(http.StatusForbidden, "permission denied")
-			also := maps.Clone(body) // beside what is allowed
+			also := maps.Clone(body) // together with an allowed parameter
 			also["min_ttl"] = "3m"
 			enroller.Do(http.MethodPost, "accounts/"+account, also).WantError(http.StatusForbidden, "permission denied")
 		}
@@ -105,7 +105,7 @@ func TestAnEnrollersFieldsAreLimited(t *testing.T) {
 	if response.StatusCode != http.StatusForbidden {
 		t.Errorf("a form: status %d", response.StatusCode)
 	}
-	// In the query of a write nothing counts at all, so nothing can slip through there.
+	// The query of a write has no effect, so it is no way around the policy.
 	enroller.Write("accounts/acme?refresh_on_read=true", fixture.Fields{"min_ttl": "0"})
 	if after := fixture.Canonical(t, f.Read("accounts/acme").Data); after != before {
 		t.Errorf("acme was\n%s\nand is\n%s", before, after)
@@ -116,14 +116,14 @@ func TestAnEnrollersFieldsAreLimited(t *testing.T) {
 	f.Do(http.MethodGet, "accounts/nobody", nil).WantStatus(http.StatusNotFound)
 }
 
-// What the files give at sys/ is the plugin operator's alone, and no more than he needs.
+// Only the plugin operator has access to sys/, and no more than necessary.
 func TestRolesHaveNoAccessToVaultItself(t *testing.T) {
 	t.Parallel()
-	f := newPolicyStage(t)
+	f := newPolicyFixture(t)
 	names, _ := policyTable(t)
-	// That he can do what he is for is shown by TestEveryStoredFormIsReadAfterAnUpgrade.
+	// TestEveryStoredFormIsReadAfterAnUpgrade shows that the policy is sufficient.
 	catalog := "plugins/catalog/secret/" + fixture.PluginName + "?version=" + fixture.PluginVersion
-	operators := map[string]bool{ // what is not refused to him
+	operators := map[string]bool{ // what the plugin operator may do
 		"GET mounts": true, "GET mounts/pagero/tune": true, "POST mounts/pagero/tune": true, "GET " + catalog: true,
 		"POST plugins/reload/secret/vault-plugin-pagero": true, "POST plugins/reload/backend": true, "POST quotas/rate-limit/pagero-callback": true,
 	}
@@ -140,7 +140,7 @@ func TestRolesHaveNoAccessToVaultItself(t *testing.T) {
 			{http.MethodPost, "mounts/pagero/tune", fixture.Fields{"description": "x"}},
 			{http.MethodPost, "plugins/reload/secret/vault-plugin-pagero", nil},
 			{http.MethodPost, "plugins/reload/backend", fixture.Fields{"mounts": "pagero/"}},
-			// With a question mark, for a name of its own: other mounts than his.
+			// Other mounts. The question mark makes these requests differ from the allowed one.
 			{http.MethodPost, "plugins/reload/backend?", fixture.Fields{"mounts": "secret/"}},
 			{http.MethodPost, "plugins/reload/backend?", fixture.Fields{"mounts": []string{"pagero/", "secret/"}}},
 			{http.MethodPost, "plugins/reload/backend?", fixture.Fields{"plugin": "kv"}},

@@ -13,25 +13,25 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/openapi"
 )
 
-// The table in examples/policies/README.md: its columns behind path and operation, and its cells.
+// The names in the table of examples/policies/README.md: a column, and the values of its cells.
 const (
 	roleNobody = "no token"
 
 	cellYes  = "yes"
 	cellNo   = "–"
-	cellAcme = "`acme`" // for that account only
+	cellAcme = "`acme`" // only for that account
 )
 
-// attempt is how an operation is tried.
+// attempt describes how a test tries an operation.
 type attempt struct {
 	method, path string
 	body         fixture.Fields
-	prepare      func() // by root, before it is tried
-	repair       func() // by root, where it went well
-	want         int    // the status where it is allowed; 0: 200 or 204
+	prepare      func() // as root, before the attempt
+	repair       func() // as root, after an attempt that succeeded
+	want         int    // the status if it is allowed; 0 means 200 or 204
 }
 
-// policyTable reads the table: the roles, and for "path operation" the cells by role.
+// policyTable reads the table. It returns the roles, and the cells of each "path operation" by role.
 func policyTable(t *testing.T) (roles []string, rows map[string]map[string]string) {
 	t.Helper()
 	rows = map[string]map[string]string{}
@@ -51,8 +51,8 @@ func policyTable(t *testing.T) (roles []string, rows map[string]map[string]strin
 	return roles, rows
 }
 
-// asRoles gives the stage for each role of the table: with a token that has the role's file as its
-// only policy, or with none.
+// asRoles returns the mount for requests as each role of the table. The token of a role has the role's file as its only
+// policy.
 func asRoles(f *fixture.Fixture, names []string) map[string]*fixture.Fixture {
 	f.T.Helper()
 	stages := map[string]*fixture.Fixture{}
@@ -68,9 +68,8 @@ func asRoles(f *fixture.Fixture, names []string) map[string]*fixture.Fixture {
 	return stages
 }
 
-// newPolicyStage is a stage whose mount has the path that the files name, with the accounts acme and
-// other.
-func newPolicyStage(t *testing.T) *fixture.Fixture {
+// newPolicyFixture mounts the plugin at the path in the files, in its own Vault, and enrols the accounts acme and other.
+func newPolicyFixture(t *testing.T) *fixture.Fixture {
 	t.Helper()
 	f := fixture.NewAt(t, fixture.NewVault(t, 1), "pagero", fixture.LoginConfig())
 	f.Write("clients/default", f.LoginClient())
@@ -80,7 +79,7 @@ func newPolicyStage(t *testing.T) *fixture.Fixture {
 	return f
 }
 
-// attempts says how the operations of the mount are tried by a role, at the account of that name.
+// attempts returns how a role tries the operations of the mount, with the account of this name.
 func attempts(f *fixture.Fixture, role, name string) map[string]attempt {
 	tag := strings.ReplaceAll(role, " ", "-")
 	made := func(path string, body fixture.Fields) func() { return func() { f.Write(path, body) } }
@@ -111,11 +110,11 @@ func attempts(f *fixture.Fixture, role, name string) map[string]attempt {
 	}
 }
 
-// TestEachRoleMayDoWhatTheTableSaysAndNothingElse tries every operation that the running plugin has
-// with the policy of every role, and holds what comes of it against the table in the README.
+// TestEachRoleMayDoWhatTheTableSaysAndNothingElse tries every operation of the running plugin with the policy of every role,
+// and compares the results with the table in the README.
 func TestEachRoleMayDoWhatTheTableSaysAndNothingElse(t *testing.T) {
 	t.Parallel()
-	f := newPolicyStage(t)
+	f := newPolicyFixture(t)
 	roles, table := policyTable(t)
 	for path, item := range openapi.MountPaths(f) {
 		for op := range item.Operations() {
@@ -160,7 +159,7 @@ func TestEachRoleMayDoWhatTheTableSaysAndNothingElse(t *testing.T) {
 	}
 }
 
-// makeAttempt makes an attempt, once, and asserts that Vault lets it through or refuses it.
+// makeAttempt makes an attempt, once, and asserts that Vault allows or refuses it.
 func makeAttempt(f *fixture.Fixture, a attempt, what string, granted bool) {
 	f.T.Helper()
 	if a.prepare != nil {
@@ -184,10 +183,10 @@ func TestCreateAndUpdateNeedTheirOwnCapability(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
 	for _, c := range []struct {
-		path string // of things that do not exist yet, one for each policy
-		old  string // of one that exists
+		path string // of something that does not exist yet
+		old  string // of something that exists
 		body fixture.Fields
-		also fixture.Fields // for an update of old
+		also fixture.Fields // the body of an update
 	}{
 		{"clients/new", "clients/default", f.Client(), fixture.Fields{"auth_method": "client_secret_basic"}},
 		{

@@ -18,17 +18,16 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// terraform runs the example in examples/terraform with a real Terraform and its provider for Vault.
+// terraform runs examples/terraform with a real Terraform and its provider for Vault.
 type terraform struct {
 	*fixture.Fixture
 	binary    string
 	dir       string            // a copy of the example, with its state
-	config    string            // the CLI's configuration, with the provider's place
-	variables map[string]string // of the example, as Terraform reads them from the environment
+	config    string            // the CLI's configuration, with the path of the provider
+	variables map[string]string // of the example; Terraform reads them from the environment
 }
 
-// newTerraform copies the example and enrols nothing. The mount at pagero is what the example makes, in a
-// Vault of its own.
+// newTerraform copies the example and enrols nothing. The example creates the mount pagero in its own Vault.
 func newTerraform(t *testing.T) *terraform {
 	t.Helper()
 	binary := fixture.OptionalProgram(t, harness.TerraformBinary, "REQUIRE_TERRAFORM", "the example for Terraform")
@@ -57,7 +56,7 @@ func newTerraform(t *testing.T) *terraform {
 	return tf
 }
 
-// run runs terraform in a folder of the example and returns what it printed and its exit code.
+// run runs terraform in a folder of the example and returns its output and exit code.
 func (tf *terraform) run(folder string, args ...string) (string, int) {
 	tf.T.Helper()
 	cmd := exec.CommandContext(tf.Ctx, tf.binary, args...)
@@ -76,7 +75,7 @@ func (tf *terraform) run(folder string, args ...string) (string, int) {
 	return string(output), cmd.ProcessState.ExitCode()
 }
 
-// must runs terraform, which has to succeed.
+// must runs terraform, which must succeed, and returns its output.
 func (tf *terraform) must(folder string, args ...string) string {
 	tf.T.Helper()
 	output, code := tf.run(folder, args...)
@@ -108,7 +107,7 @@ func (tf *terraform) state(folder string) string {
 	return string(content)
 }
 
-// newest returns the refresh token that the server would take now.
+// newest returns the refresh token that the server would accept now.
 func (tf *terraform) newest(first string) string {
 	tf.T.Helper()
 	token, err := tf.Sandbox.CurrentRefreshToken(first)
@@ -116,20 +115,20 @@ func (tf *terraform) newest(first string) string {
 	return token
 }
 
-// Terraform writes the account with the refresh token that was issued first, whenever it writes it. The
-// account must keep the newest, whatever else is written with the old one.
+// Whenever Terraform writes the account, it writes the refresh token that was issued first. The account must keep the newest
+// one, even if the write changes other fields.
 func TestTerraformAppliedAgainLosesNoRefreshToken(t *testing.T) {
 	t.Parallel()
 	tf := newTerraform(t)
 	tf.apply()
 	tf.wantNoDrift()
 	tf.WantExchanges(0)
-	token := tf.AccessToken("acme") // rotates
+	token := tf.AccessToken("acme") // rotates the refresh token
 	tf.WantAPIAccepts(token)
 	tf.wantNoDrift()
 	tf.apply()
 	if tf.AccessToken("acme") != token {
-		t.Error("a second apply brought another access token")
+		t.Error("a second apply changed the access token")
 	}
 	tf.WantExchanges(1)
 
@@ -137,7 +136,7 @@ func TestTerraformAppliedAgainLosesNoRefreshToken(t *testing.T) {
 		{"min_ttl": "180"},
 		{"auto_refresh": "true"},
 		{"min_ttl": "60", "auto_refresh": "false"},
-		{"client_id": sandbox.DefaultClientID, "redirect_uris": "[]"}, // of the client
+		{"client_id": sandbox.DefaultClientID, "redirect_uris": "[]"}, // fields of the client
 	} {
 		before := tf.newest(tf.FirstRefreshToken)
 		maps.Copy(tf.variables, change)
@@ -149,7 +148,7 @@ func TestTerraformAppliedAgainLosesNoRefreshToken(t *testing.T) {
 		if after := tf.newest(tf.FirstRefreshToken); after != before {
 			t.Errorf("%v: an apply spent a refresh token", change)
 		}
-		// The account has the newest one still: the next exchange works.
+		// The account still has the newest refresh token: the next exchange works.
 		tf.Do(http.MethodPost, "refresh/acme", nil).WantStatus(http.StatusOK)
 		tf.WantExchanges(i + 2)
 		tf.WantAPIAccepts(tf.AccessToken("acme"))
@@ -159,19 +158,19 @@ func TestTerraformAppliedAgainLosesNoRefreshToken(t *testing.T) {
 		t.Errorf("the account is %s", account.Raw)
 	}
 
-	// Another login's token replaces the grant.
+	// The token of another login replaces the grant.
 	second := tf.Login("bob")
 	tf.variables["refresh_token"] = second
 	tf.apply()
 	tf.wantNoDrift()
 	tf.AccessToken("acme")
 	if tf.newest(second) == second {
-		t.Error("a new refresh_token was not taken")
+		t.Error("a new refresh_token was ignored")
 	}
 	tf.wantStateAsREADMESays(second)
 }
 
-// wantStateAsREADMESays asserts which secrets the states hold: what was written and what was read.
+// wantStateAsREADMESays asserts that the states contain the secrets that were written and read, and no others.
 func (tf *terraform) wantStateAsREADMESays(written string) {
 	tf.T.Helper()
 	state := tf.state("")
@@ -184,7 +183,7 @@ func (tf *terraform) wantStateAsREADMESays(written string) {
 	}
 	tf.must("read", "apply", "-auto-approve", "-no-color")
 	token := tf.AccessToken("acme")
-	if got := tf.must("read", "output", "-raw", "access_token"); !strings.HasSuffix(got, token) { // behind warnings
+	if got := tf.must("read", "output", "-raw", "access_token"); !strings.HasSuffix(got, token) { // after warnings
 		tf.T.Error("the output is another access token")
 	}
 	if !strings.Contains(tf.state("read"), token) {
@@ -192,7 +191,7 @@ func (tf *terraform) wantStateAsREADMESays(written string) {
 	}
 }
 
-// With a login in the place of a refresh token, Terraform makes no account and leaves it alone.
+// Without a refresh token, Terraform creates no account. It does not touch one that a login has created.
 func TestTerraformLeavesOtherAccountsAlone(t *testing.T) {
 	t.Parallel()
 	tf := newTerraform(t)
@@ -205,7 +204,7 @@ func TestTerraformLeavesOtherAccountsAlone(t *testing.T) {
 	if strings.Contains(tf.state(""), tf.FirstRefreshToken) {
 		t.Error("the state holds a refresh token")
 	}
-	// The mount is not destroyed by mistake.
+	// The example protects the mount from destroy.
 	if output, code := tf.run("", "destroy", "-auto-approve", "-no-color"); code == 0 || !strings.Contains(output, "prevent_destroy") {
 		t.Errorf("destroy ended with %d:\n%s", code, output)
 	}

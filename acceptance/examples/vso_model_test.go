@@ -13,26 +13,26 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// secretsOperator is a small model of Vault Secrets Operator with one VaultDynamicSecret that has
-// allowStaticCreds: what it takes from an answer, whether it takes the answer for a new secret, and
-// when it reads again. It follows controllers/vaultdynamicsecret_controller.go of that project
-// (vaultStaticCredsMetaDataFromData, isStaticCreds, syncSecret, computePostSyncHorizon,
-// computeRotationTime) and internal/helpers/hmac.go. Its jitter, of 150 ms at most, is left out: it
-// only makes the operator later.
+// secretsOperator is a small model of Vault Secrets Operator with one VaultDynamicSecret that sets allowStaticCreds. It shows
+// what the operator takes from an answer, whether the answer counts as a new secret, and when the operator reads again.
+//
+// It follows controllers/vaultdynamicsecret_controller.go of that project (vaultStaticCredsMetaDataFromData, isStaticCreds,
+// syncSecret, computePostSyncHorizon, computeRotationTime) and internal/helpers/hmac.go. It has no jitter. The real one, of
+// at most 150 ms, only delays the operator.
 type secretsOperator struct {
-	fields   []string // that the transformation includes; none: all
+	fields   []string // that the transformation includes; all if it is empty
 	mac      []byte   // of the last answer
 	meta     staticCreds
 	secret   map[string][]byte
 	restarts int
 }
 
-// staticCreds is what the operator remembers of an answer.
+// staticCreds is what the operator remembers from an answer.
 type staticCreds struct {
 	lastVaultRotation, rotationPeriod, ttl int64
 }
 
-// sync does what the operator does with an answer, and returns how long it sleeps then.
+// sync processes an answer as the operator does, and returns how long the operator sleeps then.
 func (o *secretsOperator) sync(secret *api.Secret) (time.Duration, error) {
 	if secret.Renewable {
 		return 0, errors.New("a renewable lease is no static credential")
@@ -52,7 +52,7 @@ func (o *secretsOperator) sync(secret *api.Secret) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// An answer with the same MAC leaves the remembered ttl as it is, too.
+	// An answer with the same MAC does not change the remembered ttl either.
 	if !hmac.Equal(mac, o.mac) {
 		o.mac, o.meta, o.secret = mac, meta, data
 		o.restarts++
@@ -60,7 +60,7 @@ func (o *secretsOperator) sync(secret *api.Secret) (time.Duration, error) {
 	return o.horizon(), nil
 }
 
-// horizon is the sleep after an answer.
+// horizon returns how long the operator sleeps after an answer.
 func (o *secretsOperator) horizon() time.Duration {
 	if o.meta.ttl <= 0 {
 		return time.Second
@@ -92,7 +92,7 @@ func (o *secretsOperator) transform(data map[string]any) (map[string][]byte, err
 	return included, nil
 }
 
-// operatorMAC is the MAC by which the operator recognises a secret: of all fields but these.
+// operatorMAC returns the MAC by which the operator recognises a secret. It ignores some fields.
 func operatorMAC(data map[string][]byte) ([]byte, error) {
 	relevant := maps.Clone(data)
 	for _, name := range []string{"ttl", "rotation_schedule", "rotation_period", "last_vault_rotation", "_raw"} {
@@ -107,8 +107,8 @@ func operatorMAC(data map[string][]byte) ([]byte, error) {
 	return mac.Sum(nil), nil
 }
 
-// parseStaticCreds reads the fields as the operator does. Where it asserts a type without looking,
-// which ends its process, this is an error as well.
+// parseStaticCreds parses the fields as the operator does. The operator panics if a field has an unexpected type. This
+// returns an error instead.
 func parseStaticCreds(data map[string]any) (staticCreds, error) {
 	var meta staticCreds
 	if value, ok := data["last_vault_rotation"]; ok && value != nil {

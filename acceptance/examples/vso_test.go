@@ -13,10 +13,10 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
 )
 
-// What these tests hold is what docs/api.md promises of token/:account to Vault Secrets Operator, and
-// to everybody else who reads an unleased secret that is rotated.
+// These tests check what docs/api.md promises Vault Secrets Operator, and other readers of a rotated secret without a lease,
+// about token/:account.
 
-// secret reads a path as Vault's API client does, which is what operators use.
+// secret reads a path with Vault's API client, as operators do.
 func secret(f *fixture.Fixture, path string) *api.Secret {
 	f.T.Helper()
 	client := f.Node.Client()
@@ -29,7 +29,7 @@ func secret(f *fixture.Fixture, path string) *api.Secret {
 	return secret
 }
 
-// sync lets the operator read the token of acme, which must succeed.
+// sync has the operator read the token of acme. The read must succeed.
 func sync(f *fixture.Fixture, o *secretsOperator) time.Duration {
 	f.T.Helper()
 	horizon, err := o.sync(secret(f, "token/acme"))
@@ -51,8 +51,8 @@ func TestVaultSecretsOperatorCanReadTheAnswer(t *testing.T) {
 	if meta.rotationPeriod != 480 || meta.ttl < 400 || meta.ttl > meta.rotationPeriod {
 		t.Errorf("rotation_period %d, ttl %d", meta.rotationPeriod, meta.ttl)
 	}
-	// After its own restart, the operator reads at last_vault_rotation + ttl. Where that is cut to the
-	// second, it comes before the refresh window.
+	// After its own restart, the operator reads at last_vault_rotation + ttl. Times that were cut to the second would make
+	// that earlier than the refresh window.
 	rotated := fixture.ParseTime(t, secret.Data["last_vault_rotation"].(string))
 	if rotated.Before(before) || rotated.After(time.Now().Add(time.Second)) {
 		t.Errorf("last_vault_rotation %s of a token that was obtained between %s and now", rotated, before.UTC())
@@ -76,7 +76,7 @@ func TestVaultSecretsOperatorSeesNoChangeBeforeTheTokenChanges(t *testing.T) {
 	if all.restarts != 1 || only.restarts != 1 {
 		t.Errorf("the workloads were restarted %d and %d times, want once, with the first token", all.restarts, only.restarts)
 	}
-	// Byte for byte: a number that is written in another way changes the Secret.
+	// Every byte counts: the same number in another notation changes the Secret.
 	for _, name := range slices.Sorted(maps.Keys(first)) {
 		if name != "ttl" && string(first[name]) != string(later[name]) {
 			t.Errorf("%s changed from %s to %s without a new token", name, first[name], later[name])
@@ -87,7 +87,7 @@ func TestVaultSecretsOperatorSeesNoChangeBeforeTheTokenChanges(t *testing.T) {
 	}
 
 	f.Do(http.MethodPost, "refresh/acme", nil).WantStatus(http.StatusOK)
-	f.WaitFor("another second", func() bool { // times are given in seconds
+	f.WaitFor("another second", func() bool { // the API cuts times to the second
 		return time.Now().After(fixture.ParseTime(t, f.Read("accounts/acme").Text("last_refresh_time")).Add(time.Second))
 	})
 	f.Do(http.MethodPost, "refresh/acme", nil).WantStatus(http.StatusOK)
@@ -102,12 +102,12 @@ func TestVaultSecretsOperatorSeesNoChangeBeforeTheTokenChanges(t *testing.T) {
 	}
 }
 
-// The operator comes back half a second after the ttl. An answer that is the same then makes it sleep
-// for a whole ttl once more, while the token expires.
+// The operator reads again half a second after the ttl. If it got the same answer then, it would sleep for a whole ttl again
+// while the token expires.
 func TestVaultSecretsOperatorFindsTheNextTokenWhenItComesBack(t *testing.T) {
 	t.Parallel()
 	const rotations = 3
-	for _, lifetime := range []time.Duration{4 * time.Second, 5 * time.Second, 7 * time.Second} { // half of it is the window
+	for _, lifetime := range []time.Duration{4 * time.Second, 5 * time.Second, 7 * time.Second} { // half of it is the refresh window
 		t.Run(lifetime.String(), func(t *testing.T) {
 			t.Parallel()
 			f := fixture.NewEnrolled(t)
@@ -115,11 +115,11 @@ func TestVaultSecretsOperatorFindsTheNextTokenWhenItComesBack(t *testing.T) {
 			operator := &secretsOperator{fields: []string{"access_token"}}
 			due := time.Now().Add(sync(f, operator))
 			for i := range rotations {
-				f.WaitFor("the operator to come back", func() bool { return !time.Now().Before(due) })
+				f.WaitFor("the operator to read again", func() bool { return !time.Now().Before(due) })
 				ttl := operator.meta.ttl
 				horizon := sync(f, operator)
 				if want := i + 2; operator.restarts != want {
-					t.Fatalf("half a second after a ttl of %d s the operator found the token it had", ttl)
+					t.Fatalf("half a second after a ttl of %d s the operator found the same token", ttl)
 				}
 				due = time.Now().Add(horizon)
 			}
@@ -128,13 +128,13 @@ func TestVaultSecretsOperatorFindsTheNextTokenWhenItComesBack(t *testing.T) {
 	}
 }
 
-// While the server is down and the token lives, the operator goes on with what it has.
+// If the server is down and the token is still valid, the operator keeps its secret.
 func TestVaultSecretsOperatorDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
 	operator := &secretsOperator{}
 	sync(f, operator)
-	f.Write("accounts/acme", fixture.Fields{"refresh_on_read": true}) // every read is due
+	f.Write("accounts/acme", fixture.Fields{"refresh_on_read": true}) // every read refreshes
 	sync(f, operator)
 	fixture.Must(t, f.Sandbox.Pause())
 	f.RefuseConnections()
@@ -147,7 +147,7 @@ func TestVaultSecretsOperatorDuringAnOutage(t *testing.T) {
 		}
 		meta, err := parseStaticCreds(secret.Data)
 		fixture.Must(t, err)
-		// 2 and less are "about to rotate" for the operator.
+		// For the operator, 2 or less means "about to rotate".
 		if meta.ttl < 3 || meta.ttl > meta.rotationPeriod {
 			t.Errorf("ttl %d, rotation_period %d", meta.ttl, meta.rotationPeriod)
 		}
@@ -159,7 +159,7 @@ func TestVaultSecretsOperatorDuringAnOutage(t *testing.T) {
 	}
 }
 
-// rawFields reads the token of acme and returns the fields as they are written in the answer.
+// rawFields reads the token of acme and returns the fields with their original bytes.
 func rawFields(f *fixture.Fixture) map[string]json.RawMessage {
 	f.T.Helper()
 	var body struct {

@@ -11,21 +11,20 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// waiters is how many read at once during an outage.
+// waiters is the number of concurrent readers during an outage.
 const waiters = 50
 
-// TestReadersDoNotHastenTheNextAttempt has many readers wait for a token endpoint that is down, in
-// several ways: they share what one exchange has found out, and none of them makes another one begin
-// before the time that all are told.
+// TestReadersDoNotHastenTheNextAttempt has many readers wait while the token endpoint is down in several ways. They share
+// the result of one exchange. None of them causes another exchange before the time that the answers name.
 func TestReadersDoNotHastenTheNextAttempt(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		fault sandbox.Fault // no action: nothing listens
-		// posts is how many requests the first exchange sends: one more where that is in doubt.
+		fault sandbox.Fault // without an action, nothing listens
+		// posts is how many requests the first exchange sends. If the first request is in doubt, there is a second one.
 		posts   int
 		message string
-		wait    time.Duration // at least, to the next attempt
+		wait    time.Duration // the minimum until the next attempt
 	}{
 		{name: "nothing listens", posts: 1, message: "nothing was sent", wait: time.Second / 2},
 		{name: "429 with Retry-After", fault: retryAfter(3, 429, ""), posts: 1, message: "fewer requests", wait: 3 * time.Second},
@@ -50,7 +49,7 @@ func TestReadersDoNotHastenTheNextAttempt(t *testing.T) {
 				a.WantError(http.StatusServiceUnavailable, "acme", c.message, "next attempt")
 			}
 			announced := fixture.ParseTime(t, f.Read("accounts/acme").Text("next_attempt_time")) // cut to the second
-			if len(arrivals()) > c.posts {                                                       // a reader came so late that it was due already
+			if len(arrivals()) > c.posts {                                                       // one reader came so late that the next attempt was already due
 				announced = time.Time{}
 			}
 			f.WaitFor("the next attempt", func() bool {
@@ -59,22 +58,22 @@ func TestReadersDoNotHastenTheNextAttempt(t *testing.T) {
 			})
 			last, next := arrivals()[c.posts-1], arrivals()[c.posts]
 			if next.Before(announced) || next.Sub(last) < c.wait {
-				t.Errorf("the next attempt came at %s, %s after the first exchange, want at least %s and not before %s",
+				t.Errorf("the next attempt came at %s, %s after the first exchange, want at least %s after it and not before %s",
 					next.UTC(), next.Sub(last), c.wait, announced)
 			}
-			t.Logf("%d readers, %d requests; the next came %s after them, %s after the readers", waiters, c.posts,
+			t.Logf("%d readers, %d requests; the next request came %s after them and %s after the readers", waiters, c.posts,
 				next.Sub(last).Round(time.Millisecond), next.Sub(failed).Round(time.Millisecond))
 		})
 	}
 }
 
-// TestReadersInTheRefreshWindowGetTheirTokenDuringAnOutage has many readers come while their token
-// still lives, but is due.
+// TestReadersInTheRefreshWindowGetTheirTokenDuringAnOutage has many readers read a token that is still valid although its
+// refresh is due.
 func TestReadersInTheRefreshWindowGetTheirTokenDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
 	fixture.Must(t, f.Sandbox.SetAccessTokenLifetime(40*time.Second))
-	f.Write("accounts/acme", fixture.Fields{"min_ttl": "1h"}) // counts for half of the lifetime
+	f.Write("accounts/acme", fixture.Fields{"min_ttl": "1h"}) // counts as half of the lifetime
 	token := f.AccessToken("acme")
 	fixture.Must(t, f.Sandbox.Pause())
 	arrivals := f.RefuseConnections()
@@ -93,13 +92,13 @@ func TestReadersInTheRefreshWindowGetTheirTokenDuringAnOutage(t *testing.T) {
 	}
 	took := time.Since(began)
 	t.Logf("%d readers were answered in %s", waiters, took)
-	// One attempt a second at most, from half a second after the first.
+	// After the first attempt, attempts are at least half a second apart.
 	if most := 2 + int(took/(time.Second/2)); len(arrivals()) > most {
 		t.Errorf("%d attempts in %s", len(arrivals()), took)
 	}
 }
 
-// readTokens reads the token of acme with many readers at once, and returns what they got.
+// readTokens reads the token of acme with count readers at once, and returns the answers.
 func readTokens(f *fixture.Fixture, count int) []fixture.Answer {
 	f.T.Helper()
 	var group sync.WaitGroup
@@ -117,7 +116,7 @@ func readTokens(f *fixture.Fixture, count int) []fixture.Answer {
 	return answers
 }
 
-// posts returns when refresh grants came to the server.
+// posts returns the times at which refresh requests reached the server.
 func posts(f *fixture.Fixture) []time.Time {
 	var times []time.Time
 	for _, r := range f.Sandbox.Requests() {

@@ -12,22 +12,22 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// verdict is what an account makes of an answer to an exchange.
+// verdict is what the plugin is expected to conclude from the answer to an exchange.
 type verdict struct {
-	times   int    // how many exchanges in a row meet the fault
-	status  int    // that the reader gets
-	message string // what the error contains
-	state   string // of the account then
-	// operator says that the account does not go on by itself.
+	times   int    // how many requests in a row meet the fault
+	status  int    // of the read
+	message string // a part of the error
+	state   string // of the account afterwards
+	// operator is true if the account does not recover without an operator.
 	operator bool
-	// repeats is how often the refresh token is presented in all, until a success or a rejection.
+	// repeats is how often the refresh token is presented in total, until a success or a rejection.
 	repeats int
-	// pause is the least time between two of these.
+	// pause is the minimum time between two presentations.
 	pause time.Duration
 }
 
-// The verdicts. What is in doubt is presented once more in the same read: it takes two strikes to see
-// anything of it.
+// The verdicts. A refresh token that is in doubt is presented once more in the same read. A reader sees the doubt only if
+// the fault strikes twice.
 var (
 	smooth    = verdict{times: 1, status: 200, state: "ready", repeats: 1}
 	recovered = verdict{times: 1, status: 200, state: "ready", repeats: 2, pause: time.Second}
@@ -48,35 +48,35 @@ var (
 	}
 )
 
-// trial is a fault at the token endpoint and what the plugin has to make of it.
+// trial is a fault of the token endpoint with the expected verdict.
 type trial struct {
 	name    string
 	fault   sandbox.Fault
 	verdict verdict
-	reason  string // what the error says, beyond the verdict
-	// only restricts the trial to faults before the refresh token is spent, or after.
+	reason  string // another part of the error
+	// only restricts the trial to faults before, or after, the refresh token is spent.
 	only sandbox.FaultTime
 }
 
-// A body in which the refresh token comes first, so that a cut can be made behind it. The sandbox's
-// refresh tokens all have one length.
+// orderedBody is a body that begins with the refresh token, so that it can be cut after the token. All refresh tokens of the
+// sandbox have the same length.
 const (
 	orderedBody  = `{"refresh_token":"{{refresh_token}}","access_token":"{{access_token}}","padding":"` + "%4000s" + `"}`
 	beforeToken  = len(`{"refresh_token":"`)
 	refreshToken = len("_1XBPWQQ_00000000-0000-0000-0000-000000000000")
 )
 
-// status answers with a status and a body.
+// status returns a fault that answers with a status and a body.
 func status(code int, body string) sandbox.Fault {
 	return sandbox.Fault{Action: sandbox.ActionStatus, Status: code, Body: body}
 }
 
-// body answers 200 with a body.
+// body returns a fault that answers 200 with a body.
 func body(text string) sandbox.Fault {
 	return sandbox.Fault{Action: sandbox.ActionBody, Status: http.StatusOK, Body: text}
 }
 
-// cut breaks the answer off after so many bytes of the ordered body.
+// cut returns a fault that ends the answer after this many bytes of orderedBody.
 func cut(bytes int) sandbox.Fault {
 	return sandbox.Fault{
 		When: sandbox.FaultAfter, Action: sandbox.ActionTruncate, Status: http.StatusOK, Bytes: bytes,
@@ -84,14 +84,14 @@ func cut(bytes int) sandbox.Fault {
 	}
 }
 
-// retryAfter is status with a Retry-After of so many seconds.
+// retryAfter is status with a Retry-After of this many seconds.
 func retryAfter(seconds, code int, body string) sandbox.Fault {
 	fault := status(code, body)
 	fault.Headers = map[string]string{"Retry-After": fmt.Sprint(seconds)}
 	return fault
 }
 
-// trials are all faults that the sandbox has.
+// trials returns a trial of every fault that the sandbox has.
 func trials() []trial {
 	redirect := status(http.StatusFound, "")
 	redirect.Headers = map[string]string{"Location": "/elsewhere"}
@@ -130,9 +130,9 @@ func trials() []trial {
 		{name: "cut in a name", fault: cut(beforeToken - 5), verdict: doubtful, reason: "cut off", only: after},
 		{name: "cut in the refresh token", fault: cut(beforeToken + refreshToken/2), verdict: doubtful, reason: "cut off", only: after},
 		{name: "cut before its quote", fault: cut(beforeToken + refreshToken), verdict: doubtful, reason: "cut off", only: after},
-		{name: "cut behind the refresh token", fault: cut(beforeToken + refreshToken + 1), verdict: refreshTokenOnly, only: after},
+		{name: "cut after the refresh token", fault: cut(beforeToken + refreshToken + 1), verdict: refreshTokenOnly, only: after},
 		{name: "cut in the access token", fault: cut(beforeToken + refreshToken + 40), verdict: refreshTokenOnly, only: after},
-		{name: "cut behind the access token", fault: cut(3000), verdict: smooth, only: after},
+		{name: "cut after the access token", fault: cut(3000), verdict: smooth, only: after},
 
 		{name: "429", fault: status(429, ""), verdict: throttled, reason: "fewer requests", only: before},
 		{name: "429 with Retry-After", fault: retryAfter(2, 429, `{"error":"slow_down"}`), verdict: waiting, reason: "fewer requests", only: before},
@@ -144,23 +144,22 @@ func trials() []trial {
 	}
 }
 
-// trialRun is a member that meets a fault.
+// trialRun is an account that meets a fault.
 type trialRun struct {
 	*crashfixture.Account
 	trial
 	when sandbox.FaultTime
 }
 
-// TestEveryFaultOfTheTokenEndpoint has accounts with and without a spare meet every fault, before and
-// after their refresh token is spent: an account is lost where the token was spent, the answer
-// destroyed and no spare was there, and nowhere else.
+// TestEveryFaultOfTheTokenEndpoint has accounts with and without a spare meet every fault, before and after their refresh
+// token is spent. An account may be lost only if the token was spent, the answer was destroyed and there was no spare.
 func TestEveryFaultOfTheTokenEndpoint(t *testing.T) {
 	t.Parallel()
 	var cases []trialRun
 	for _, trial := range trials() {
 		for _, when := range []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter} {
 			if trial.only == "" || trial.only == when {
-				cases = append(cases, trialRun{trial: trial, when: when}, trialRun{trial: trial, when: when}) // with a spare, and without
+				cases = append(cases, trialRun{trial: trial, when: when}, trialRun{trial: trial, when: when}) // one with a spare, one without
 			}
 		}
 	}
@@ -182,14 +181,14 @@ func TestEveryFaultOfTheTokenEndpoint(t *testing.T) {
 	tally := f.Check()
 	t.Logf("%d cases", len(cases))
 	if tally.LostWithoutSpare != tally.LostAnswers/2 {
-		t.Errorf("for each account that is lost, one with a spare should have met the same: %s", tally)
+		t.Errorf("every account without a spare that is lost should have a counterpart with a spare: %s", tally)
 	}
 }
 
-// lost says whether the successor of the first refresh token never comes.
+// lost reports whether the successor of the first refresh token is lost.
 func (c trialRun) lost() bool { return c.when == sandbox.FaultAfter && c.verdict.repeats > 1 }
 
-// meet has the member run its first exchange, and looks at what a reader gets and sees of it.
+// meet has the account make its first exchange, and checks what a reader gets and what the account says.
 func (c trialRun) meet(f *crashfixture.Fixture) error {
 	fault := c.fault
 	fault.When, fault.User, fault.Count = c.when, c.Name, c.verdict.times
@@ -229,7 +228,7 @@ func (c trialRun) meet(f *crashfixture.Fixture) error {
 	return err
 }
 
-// wantEnd asserts how often the refresh token was presented and what the account says in the end.
+// wantEnd asserts how often the refresh token was presented, and what the account says in the end.
 func (c trialRun) wantEnd(f *crashfixture.Fixture) {
 	f.T.Helper()
 	ledger := f.Ledger(len(f.Sandbox.Requests()))
@@ -260,7 +259,7 @@ func (c trialRun) wantEnd(f *crashfixture.Fixture) {
 	}
 }
 
-// String names the case.
+// String describes the trial.
 func (c trialRun) String() string {
 	with := map[bool]string{true: "with", false: "without"}[c.HasSpare]
 	return fmt.Sprintf("%s (%s), %s the token is spent, %s a spare", c.name, c.Name, c.when, with)

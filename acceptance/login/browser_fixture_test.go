@@ -25,14 +25,14 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// The window of a telephone, in CSS pixels.
+// The window of a phone, in CSS pixels.
 const (
 	phoneWidth  = 390
 	phoneHeight = 844
 )
 
-// browser is a Chromium without a window and with nothing from before: no cookies, no cache. What it
-// does is written down, and looked at when the test ends.
+// browser is a headless Chromium without cookies or cache. It records its requests and complaints, which are checked when
+// the test ends.
 type browser struct {
 	s   *fixture.Fixture
 	ctx context.Context
@@ -40,18 +40,18 @@ type browser struct {
 	mu         sync.Mutex
 	requests   []string // "GET https://…"
 	types      []network.ResourceType
-	posted     []string // with the address
+	posted     []string // forms, each after the address it was sent to
 	documents  []document
-	complaints []string // of the browser about a page
+	complaints []string // by the browser, about a page
 }
 
-// document is a page that a browser got, as far as the network knows.
+// document is a page that the browser received.
 type document struct {
 	url    string
 	status int64
 }
 
-// newBrowser starts a browser, which ends with the test.
+// newBrowser starts a browser. It ends with the test.
 func newBrowser(f *fixture.Fixture) *browser {
 	f.T.Helper()
 	flags := []chromedp.ExecAllocatorOption{
@@ -59,9 +59,9 @@ func newBrowser(f *fixture.Fixture) *browser {
 		chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
 		chromedp.UserDataDir(f.T.TempDir()),
 		chromedp.WindowSize(phoneWidth, phoneHeight),
-		// The sandbox's authority is a test's. Its key is trusted, and no other.
+		// The browser does not know the sandbox's certificate authority. It trusts the sandbox's key, and no other.
 		chromedp.Flag("ignore-certificate-errors-spki-list", keyOfSandbox(f)),
-		// Nothing of a page may come from elsewhere, and nothing of the browser goes there.
+		// The browser must not reach any other host, neither for a page nor for itself.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
 	}
 	for _, flag := range []string{
@@ -81,7 +81,7 @@ func newBrowser(f *fixture.Fixture) *browser {
 	return b
 }
 
-// call makes an action of a command whose answer does not matter.
+// call returns an action that runs a command and ignores the result.
 func call[P, R any](command cdp.Command[P, R], parameters P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, command, parameters)
@@ -89,14 +89,14 @@ func call[P, R any](command cdp.Command[P, R], parameters P) chromedp.Action[chr
 	})
 }
 
-// emulate makes the window that of a telephone, with its sharp display.
+// emulate returns an action that emulates a phone with this window size.
 func emulate(width, height int64) chromedp.Action[chromedp.Void] {
 	return call(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
 		Width: width, Height: height, DeviceScaleFactor: 2, Mobile: true,
 	})
 }
 
-// keyOfSandbox is the SHA-256 of the sandbox's public key, as Chromium's flag wants it.
+// keyOfSandbox returns the SHA-256 sum of the sandbox's public key, in the form of Chromium's flag.
 func keyOfSandbox(f *fixture.Fixture) string {
 	f.T.Helper()
 	client := f.Sandbox.Client()
@@ -110,7 +110,7 @@ func keyOfSandbox(f *fixture.Fixture) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// note writes down what the browser reports.
+// note records an event of the browser.
 func (b *browser) note(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -126,7 +126,7 @@ func (b *browser) note(event any) {
 			b.documents = append(b.documents, document{e.Response.URL, e.Response.Status})
 		}
 	case *log.EventEntryAdded:
-		// That a page has a status of 400 and more is what these tests are about.
+		// These tests expect pages with a status of 400 and more.
 		if e.Entry.Source != log.EntrySourceNetwork || !strings.HasPrefix(e.Entry.Text, "Failed to load resource: the server responded with a status of") {
 			b.complaints = append(b.complaints, fmt.Sprintf("%s %s: %s %s", e.Entry.Level, e.Entry.Source, e.Entry.Text, e.Entry.URL))
 		}
@@ -135,15 +135,15 @@ func (b *browser) note(event any) {
 	case *runtime.EventExceptionThrown:
 		b.complaints = append(b.complaints, "a script failed: "+e.ExceptionDetails.Text)
 	case *audits.EventIssueAdded:
-		// That the server's cookie stays with the server is as it should be.
+		// The server's cookie is meant for the server alone.
 		if e.Issue.Code != audits.InspectorIssueCodeCookieIssue {
 			b.complaints = append(b.complaints, "issue: "+string(e.Issue.Code))
 		}
 	}
 }
 
-// wantNothingElse asserts that the browser asked for pages of the sandbox and the callback only, and
-// complained of nothing.
+// wantNothingElse asserts that the browser requested only pages of the sandbox and the callback, and that it had no
+// complaints.
 func (b *browser) wantNothingElse() {
 	b.s.T.Helper()
 	b.mu.Lock()
@@ -152,7 +152,7 @@ func (b *browser) wantNothingElse() {
 		_, address, _ := strings.Cut(request, " ")
 		address, _, _ = strings.Cut(address, "?")
 		if b.types[i] != network.ResourceTypeDocument || (address != b.s.Sandbox.AuthorizeURL() && address != b.s.CallbackURL()) {
-			b.s.T.Errorf("the browser asked for something else, a %s: %s", b.types[i], request)
+			b.s.T.Errorf("the browser requested something else, a %s: %s", b.types[i], request)
 		}
 		b.s.WantNoLoginSecretIn("the address", request)
 	}
@@ -166,26 +166,26 @@ func (b *browser) wantNothingElse() {
 	}
 }
 
-// open opens an address, as a person who follows a link.
+// open opens an address, as a click on a link does.
 func (b *browser) open(address string) {
 	b.s.T.Helper()
 	fixture.Must(b.s.T, chromedp.Do(b.ctx, chromedp.Navigate(address)))
 }
 
-// reload asks for the page again, as browsers do with tabs from yesterday.
+// reload loads the page again, as a browser does with the tabs of its last session.
 func (b *browser) reload() {
 	b.s.T.Helper()
 	fixture.Must(b.s.T, chromedp.Do(b.ctx, chromedp.Reload()))
 }
 
-// logIn fills in the sandbox's login page and sends it.
+// logIn fills in the sandbox's login form and submits it.
 func (b *browser) logIn(username, password string) {
 	b.s.T.Helper()
 	b.fillIn(username, password)
 	b.press("login")
 }
 
-// fillIn types into the fields of the login page.
+// fillIn types into the fields of the login form.
 func (b *browser) fillIn(username, password string) {
 	b.s.T.Helper()
 	fixture.Must(b.s.T, chromedp.Do(b.ctx,
@@ -194,19 +194,19 @@ func (b *browser) fillIn(username, password string) {
 	))
 }
 
-// press presses a button of the login page.
+// press clicks a button of the login form.
 func (b *browser) press(button string) {
 	b.s.T.Helper()
 	b.click(`button[value="` + button + `"]`)
 }
 
-// click clicks on what a selector finds.
+// click clicks the element that the selector finds.
 func (b *browser) click(selector string) {
 	b.s.T.Helper()
 	fixture.Must(b.s.T, chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(selector))))
 }
 
-// address returns where the browser is.
+// address returns the address of the browser's page.
 func (b *browser) address() string {
 	b.s.T.Helper()
 	address, err := chromedp.Run(b.ctx, chromedp.Location())
@@ -214,21 +214,21 @@ func (b *browser) address() string {
 	return address
 }
 
-// says tells whether a text is on the page now.
+// says reports whether a text is on the page now.
 func (b *browser) says(text string) bool {
 	seen, err := chromedp.Run(b.ctx, chromedp.Evaluate[pageState](readPage))
 	return err == nil && strings.Contains(seen.Text, text)
 }
 
-// pageState is what can be seen of a page.
+// pageState is the state of a page.
 type pageState struct {
 	URL, Title, HTML, Text string
 	Done                   bool
-	Width                  float64 // of the page, whatever the window's
+	Width                  float64 // of the page, which may exceed the window's
 	SmallestFont           float64
 }
 
-// readPage is run by the browser, outside of the page's policy.
+// readPage is a script that the browser runs outside of the page's security policy.
 const readPage = `({
 	URL: location.href, Title: document.title, HTML: document.documentElement.outerHTML, Text: document.body.innerText,
 	Done: document.readyState === "complete",
@@ -236,8 +236,8 @@ const readPage = `({
 	SmallestFont: Math.min(...[...document.querySelectorAll("h1, p, a")].map(e => parseFloat(getComputedStyle(e).fontSize))),
 })`
 
-// wantPage waits until the browser is at a page of the callback with this title, and asserts its
-// status and its texts, that it fits a telephone, and that it is harmless.
+// wantPage waits until the browser shows a page of the callback with this title. It asserts the status and the texts of the
+// page, that it fits on a phone, and that it is harmless.
 func (b *browser) wantPage(status int, title string, parts ...string) {
 	b.s.T.Helper()
 	var seen pageState
@@ -258,7 +258,7 @@ func (b *browser) wantPage(status int, title string, parts ...string) {
 		}
 	}
 	if seen.Width > phoneWidth {
-		b.s.T.Errorf("the page is %v pixels wide, a telephone %d", seen.Width, phoneWidth)
+		b.s.T.Errorf("the page is %v pixels wide, a phone is %d", seen.Width, phoneWidth)
 	}
 	if seen.SmallestFont < 13 {
 		b.s.T.Errorf("a text has a size of %v pixels", seen.SmallestFont)
@@ -266,7 +266,7 @@ func (b *browser) wantPage(status int, title string, parts ...string) {
 	b.s.WantHarmless(seen.HTML)
 }
 
-// statusOf returns the status that a page has come with, the last time.
+// statusOf returns the status of the last response from an address.
 func (b *browser) statusOf(address string) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -278,7 +278,7 @@ func (b *browser) statusOf(address string) int64 {
 	return 0
 }
 
-// picture writes down how the page looks, by day and by night, for people to look at.
+// picture saves screenshots of the page in light and dark colours, for a person to look at.
 func (b *browser) picture(name string) {
 	b.s.T.Helper()
 	dir := os.Getenv("SCREENSHOT_DIR")

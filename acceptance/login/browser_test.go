@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// Titles of the pages that a person can see.
+// The titles of the callback's pages.
 const (
 	titleConnected = "Connected"
 	titleMoment    = "One moment"
@@ -34,8 +34,8 @@ func TestABrowserLogsInAndTheTokenWorks(t *testing.T) {
 	wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "none"})
 }
 
-// The first page sends the browser to the server once more, where the user's session answers: the
-// person logs in once. The spare then does what it is for.
+// The first page sends the browser to the server again. The user's session answers there, so the person logs in only once.
+// Later the spare takes over from the revoked grant.
 func TestABrowserGetsASpareInTheSameVisit(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -54,7 +54,7 @@ func TestABrowserGetsASpareInTheSameVisit(t *testing.T) {
 	wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "used"})
 }
 
-// Where a browser does not go on by itself, the page in between has a link.
+// If a browser does not follow the redirect of the intermediate page, the page has a link.
 func TestTheIntermediatePageHasALink(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -64,7 +64,7 @@ func TestTheIntermediatePageHasALink(t *testing.T) {
 	fixture.Must(t, err)
 	b.logIn("alice", sandbox.DefaultPassword)
 	fixture.Must(t, redemption.Wait(f.Ctx, 1))
-	// A browser stays where it is when there is no content elsewhere.
+	// A browser stays on the page if the next one has no content.
 	_, err = f.Sandbox.SetFault(sandbox.Fault{
 		Endpoint: sandbox.EndpointAuthorize, Count: 1, Action: sandbox.ActionStatus, Status: http.StatusNoContent,
 	})
@@ -78,7 +78,7 @@ func TestTheIntermediatePageHasALink(t *testing.T) {
 	wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "ready"})
 }
 
-// wantOneLoginForm asserts that one login form was filled in, once.
+// wantOneLoginForm asserts that exactly one login form was submitted.
 func wantOneLoginForm(f *fixture.Fixture) {
 	f.T.Helper()
 	forms := 0
@@ -88,11 +88,11 @@ func wantOneLoginForm(f *fixture.Fixture) {
 		}
 	}
 	if forms != 1 {
-		f.T.Errorf("%d login forms were filled in", forms)
+		f.T.Errorf("%d login forms were submitted", forms)
 	}
 }
 
-// lastPresented returns the refresh token that came to the server last.
+// lastPresented returns the refresh token in the last request to the server.
 func lastPresented(f *fixture.Fixture) string {
 	f.T.Helper()
 	requests := f.Sandbox.Requests()
@@ -143,7 +143,7 @@ func TestAPersonIsTooLate(t *testing.T) {
 	b := newBrowser(f)
 	begun := f.Write("authorize/acme", fixture.Fields{"ttl": "1s"})
 	b.open(begun.Text("authorization_url"))
-	expires := fixture.ParseTime(t, begun.Text("expire_time")).Add(time.Second) // it was cut to the second
+	expires := fixture.ParseTime(t, begun.Text("expire_time")).Add(time.Second) // the API cuts times to the second
 	f.WaitFor("the login to expire", func() bool { return time.Now().After(expires) })
 	b.logIn("alice", sandbox.DefaultPassword)
 	b.wantPage(http.StatusBadRequest, titleEnded, "took too long", "new link")
@@ -152,8 +152,8 @@ func TestAPersonIsTooLate(t *testing.T) {
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 }
 
-// Browsers load a page again by themselves, such as after a restart: that must do no harm, and
-// must not alarm who has logged in.
+// Browsers load a page again by themselves, for example after a restart. That must do no harm and must not alarm the
+// person.
 func TestTheLastPageIsLoadedAgain(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -179,9 +179,9 @@ func TestAPersonMistypesThePassword(t *testing.T) {
 	b := newBrowser(f)
 	b.open(f.Authorize("acme", nil))
 	b.logIn("alice", "mistyped")
-	fixture.Must(t, harness.Until(f.Ctx, "the login page to come again", func(context.Context) (bool, error) { return b.says("is wrong"), nil }))
+	fixture.Must(t, harness.Until(f.Ctx, "the login page to be shown again", func(context.Context) (bool, error) { return b.says("is wrong"), nil }))
 	f.WantLogins(map[string]int{})
-	b.fillIn("", sandbox.DefaultPassword) // the name is there already
+	b.fillIn("", sandbox.DefaultPassword) // the form still has the name
 	b.press("login")
 	b.wantPage(http.StatusOK, titleConnected)
 	f.WantAPIAccepts(f.AccessToken("acme"))
@@ -217,7 +217,7 @@ func TestAPersonLogsInWhileTheServerFails(t *testing.T) {
 	b.picture("server-fails")
 }
 
-// The first grant is there, and what goes wrong with the spare is for the administrator.
+// The first grant is saved. The page shows the problem with the spare to the administrator.
 func TestTheAccountIsConnectedIfTheSpareCannotBegin(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -260,7 +260,7 @@ func portOf(t *testing.T, address string) string {
 	return u.Port()
 }
 
-// replaceHost returns an address with the host of another.
+// replaceHost returns an address with the host of another one.
 func replaceHost(t *testing.T, address, other string) string {
 	t.Helper()
 	u, err := url.Parse(address)

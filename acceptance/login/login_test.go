@@ -13,7 +13,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// wantAccount asserts fields of an account.
+// wantAccount asserts fields of an account, and returns the answer to the read.
 func wantAccount(f *fixture.Fixture, name string, want fixture.Fields) fixture.Answer {
 	f.T.Helper()
 	a := f.Read("accounts/" + name)
@@ -37,7 +37,7 @@ func TestALoginConnectsAnAccount(t *testing.T) {
 		}
 		f.WantPage(visit[pages-1], http.StatusOK, "The account acme is connected.")
 		f.WantAPIAccepts(f.AccessToken("acme"))
-		f.WantExchanges(0) // the login has brought an access token
+		f.WantExchanges(0) // the login has already issued an access token
 		f.WantLogins(map[string]int{"ok": 1})
 		wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "none"})
 		if n := f.PendingLogins(); n != 0 {
@@ -46,7 +46,7 @@ func TestALoginConnectsAnAccount(t *testing.T) {
 	}
 }
 
-// Where the redirect URI is not Vault, whoever receives the browser hands on what it brings.
+// If the redirect URI is not Vault's callback, an application receives the browser. It passes the parameters on to Vault.
 func TestALoginThroughTheCommandLine(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -87,7 +87,7 @@ func TestALoginEndsWithItsTime(t *testing.T) {
 	f.Do(http.MethodPost, "authorize/acme", fixture.Fields{"ttl": "25h"}).WantError(http.StatusBadRequest, "acme", "24h")
 	begun := f.Write("authorize/acme", fixture.Fields{"ttl": "1s"})
 	back := f.LogInUpToCallback(begun.Text("authorization_url"))
-	expires := fixture.ParseTime(t, begun.Text("expire_time")).Add(time.Second) // it was cut to the second
+	expires := fixture.ParseTime(t, begun.Text("expire_time")).Add(time.Second) // the API cuts times to the second
 	f.WaitFor("the login to expire", func() bool { return time.Now().After(expires) })
 	f.WantPage(f.GetCallback(back), http.StatusBadRequest, "new link")
 	f.WantLogins(map[string]int{})
@@ -132,7 +132,7 @@ func TestALoginChecksTheIssuer(t *testing.T) {
 		f.Write("clients/default", fixture.Fields{"issuer": f.Sandbox.URL() + "/"})
 		f.WantPage(f.GetCallback(back), http.StatusBadRequest, "issuer")
 	})
-	f.WantLogins(map[string]int{"ok": 2}) // a code is not sent on before its sender is known
+	f.WantLogins(map[string]int{"ok": 2}) // a code is sent only after the issuer was checked
 }
 
 func TestALoginOfAnAccountThatWasDeletedMeanwhileIsRefused(t *testing.T) {
@@ -155,7 +155,7 @@ func TestBrowsersThatRaceOnOneStateGetOneGrant(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
 	back := f.LogInUpToCallback(f.Authorize("acme", nil))
-	// The redemption takes a while, so that all come while it is in flight.
+	// The server holds the code long enough for all browsers to arrive meanwhile.
 	_, err := f.Sandbox.SetFault(sandbox.Fault{Count: 1, Delay: time.Second})
 	fixture.Must(t, err)
 	var (
@@ -191,7 +191,7 @@ func TestALoginThatTheServerFailsIsLostWithAMessage(t *testing.T) {
 	back := f.LogInUpToCallback(f.Authorize("acme", nil))
 	f.WantPage(f.GetCallback(back), http.StatusServiceUnavailable, "does not work at the moment", "begin the login again")
 	fault.Clear()
-	f.WantPage(f.GetCallback(back), http.StatusBadRequest, "new link") // a code is sent once
+	f.WantPage(f.GetCallback(back), http.StatusBadRequest, "new link") // a code is sent only once
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 	pages := f.Visit(f.Authorize("acme", nil))
 	f.WantPage(pages[len(pages)-1], http.StatusOK, "connected")

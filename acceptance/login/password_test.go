@@ -10,7 +10,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// containsAny says whether a text has one of the parts in it.
+// containsAny reports whether a text contains one of the parts.
 func containsAny(text string, parts ...string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 }
@@ -27,7 +27,7 @@ func TestAPasswordEnrolsAnAccountWithASpare(t *testing.T) {
 	stored, err := f.Node.StoredValue(f.Ctx, f.Mount, "account/acme")
 	fixture.Must(t, err)
 	if stored == "" || containsAny(stored, sandbox.DefaultPassword, `"`+sandbox.DefaultUsername+`"`) {
-		t.Errorf("the password is kept, although nobody asked for that: %s", stored)
+		t.Errorf("the password is stored although keep_password is false: %s", stored)
 	}
 }
 
@@ -37,13 +37,13 @@ func TestAWrongPasswordEnrolsNothing(t *testing.T) {
 	a := f.Do(http.MethodPost, "accounts/acme", fixture.Fields{"username": "alice", "password": "canary-wrong"})
 	a.WantError(http.StatusBadRequest, "acme", "password")
 	if containsAny(string(a.Raw), "canary-wrong") {
-		t.Errorf("the answer has the password in it: %s", a.Raw)
+		t.Errorf("the answer contains the password: %s", a.Raw)
 	}
 	f.WantLogins(map[string]int{"invalid_grant": 1})
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 }
 
-// With a password that is kept, nobody is needed when all grants are dead.
+// With a kept password, the plugin logs in by itself if all grants are dead.
 func TestAKeptPasswordLogsInAgain(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -68,7 +68,7 @@ func TestAKeptPasswordLogsInAgain(t *testing.T) {
 	}
 	f.WantNoLoginSecretIn("the account", string(a.Raw))
 
-	// At most once an hour: a password that works and grants that die are not worth a storm.
+	// At most once an hour: if every new grant dies, logins must not flood the server.
 	f.Sandbox.RevokeUser(sandbox.DefaultUsername)
 	a = f.Read("token/acme")
 	a.WantWarning("reauthorization required")
@@ -84,7 +84,7 @@ func TestDeletingAnAccountRevokesItsGrants(t *testing.T) {
 	f.Write("accounts/acme", fixture.Credentials())
 	wantRevoked(f, 0)
 	f.Do(http.MethodDelete, "accounts/acme", nil).WantStatus(http.StatusNoContent)
-	wantRevoked(f, 2) // with the spare
+	wantRevoked(f, 2) // the grant and the spare
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 }
 
@@ -122,7 +122,7 @@ func TestANewRefreshTokenRevokesNothing(t *testing.T) {
 	wantRevoked(f, 0)
 }
 
-// wantRevoked asserts how many grants are revoked at the server.
+// wantRevoked asserts how many grants the server has revoked.
 func wantRevoked(f *fixture.Fixture, want int) {
 	f.T.Helper()
 	if got := f.Sandbox.Stats().RevokedGrants; got != want {

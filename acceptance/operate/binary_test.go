@@ -34,11 +34,11 @@ func TestThePluginBinaryRunByHandSaysHowToRegisterIt(t *testing.T) {
 		}
 	}
 	if result.Code == 0 {
-		t.Error("the exit code is 0 although nothing was served")
+		t.Error("the exit code is 0 although the plugin served nothing")
 	}
 }
 
-// Whoever builds a release's commit gets the release's bytes, wherever he does it.
+// A build of a release's commit gives the same bytes as the release, in any directory.
 func TestBuildsOnTwoPathsAreTheSame(t *testing.T) {
 	t.Parallel()
 	const version, commit = "v1.2.3", "0123456789abcdef0123456789abcdef01234567"
@@ -64,7 +64,7 @@ func TestBuildsOnTwoPathsAreTheSame(t *testing.T) {
 		binaries[i], err = os.ReadFile(binary)
 		fixture.Must(t, err)
 		if bytes.Contains(binaries[i], []byte(dir)) {
-			t.Errorf("the binary tells that it was built in %s", dir)
+			t.Errorf("the binary contains the directory of its build, %s", dir)
 		}
 		result, err := fixture.SharedVault(t).Nodes[0].RunProgram(t.Context(), binary, "--version")
 		fixture.Must(t, err)
@@ -99,7 +99,7 @@ func TestVaultKnowsTheRunningVersion(t *testing.T) {
 		} `json:"data"`
 	}
 	root := *f
-	root.Mount = "sys" // the request below is to sys/mounts
+	root.Mount = "sys" // for a request to sys/mounts
 	a := root.Do(http.MethodGet, "mounts", nil)
 	a.WantStatus(http.StatusOK)
 	fixture.Must(t, json.Unmarshal(a.Raw, &listed))

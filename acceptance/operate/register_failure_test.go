@@ -10,7 +10,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestRegisterRollsBack upgrades to releases with the right sum that do not work.
+// TestRegisterRollsBack upgrades to releases that have the right sum but do not work.
 func TestRegisterRollsBack(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 1)
@@ -20,8 +20,8 @@ func TestRegisterRollsBack(t *testing.T) {
 		says         []string
 	}{
 		{"it does not start", "exit 1", 3, []string{"The reload reported an error", "is back on " + fixture.PluginVersion}},
-		{"it says to be another version", "exec " + fixture.Plugin(t).Path + ` "$@"`, 1, []string{"was not registered"}},
-		{"it starts only to be registered", startingOnce(t, "exit 1"), 3, []string{"should run " + nextVersion, "is back on " + fixture.PluginVersion}},
+		{"it claims to be another version", "exec " + fixture.Plugin(t).Path + ` "$@"`, 1, []string{"was not registered"}},
+		{"it starts only for the registration", startingOnce(t, "exit 1"), 3, []string{"should run " + nextVersion, "is back on " + fixture.PluginVersion}},
 		{"it runs another version", startingOnce(t, "exec "+fixture.Plugin(t).Path+` "$@"`), 3, []string{"should run " + nextVersion, "is back on " + fixture.PluginVersion}},
 	} {
 		ok := t.Run(c.name, func(t *testing.T) {
@@ -42,13 +42,13 @@ func TestRegisterRollsBack(t *testing.T) {
 			}
 		})
 		if !ok {
-			break // the Vault is not as it was
+			break // the Vault is not in its original state
 		}
 	}
 }
 
-// TestRegisterReportsAMountThatDoesNotWork mounts a plugin for the first time that turns out to be another
-// version than it was registered as.
+// TestRegisterReportsAMountThatDoesNotWork mounts a plugin for the first time. It turns out to have another version than the
+// registered one.
 func TestRegisterReportsAMountThatDoesNotWork(t *testing.T) {
 	t.Parallel()
 	v := newRegistrar(t, fixture.NewVault(t, 1), "pagero")
@@ -57,8 +57,8 @@ func TestRegisterReportsAMountThatDoesNotWork(t *testing.T) {
 		"the new mount pagero/ does not work", "vault secrets disable pagero/")
 }
 
-// TestRegisterReportsAFailedRollback forces an upgrade from a version that the catalog has not any more
-// to one that does not start. What the script names as the remedy works.
+// TestRegisterReportsAFailedRollback forces an upgrade from a version that is no longer in the catalog to one that does not
+// start. The remedy that the script names works.
 func TestRegisterReportsAFailedRollback(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolledInOwnVault(t)
@@ -75,8 +75,8 @@ func TestRegisterReportsAFailedRollback(t *testing.T) {
 	})
 }
 
-// TestRegisterResumesAnInterruptedUpgrade upgrades a mount that is tuned to the new version and was not
-// reloaded, as a machine that loses power in between leaves it.
+// TestRegisterResumesAnInterruptedUpgrade upgrades a mount that is tuned to the new version but was not reloaded. A power
+// failure in between leaves it so.
 func TestRegisterResumesAnInterruptedUpgrade(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolledInOwnVault(t)
@@ -99,8 +99,8 @@ func TestRegisterResumesAnInterruptedUpgrade(t *testing.T) {
 	}
 }
 
-// TestRegisterContinuesIfItsOutputIsClosed upgrades a mount, and goes back, while who reads the output goes away
-// at each of its lines.
+// TestRegisterContinuesIfItsOutputIsClosed upgrades a mount and rolls it back, while the reader of the script's output
+// leaves after different lines.
 func TestRegisterContinuesIfItsOutputIsClosed(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolledInOwnVault(t)

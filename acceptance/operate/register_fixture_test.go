@@ -21,13 +21,13 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// nextVersion is the version that upgrades lead to.
+// nextVersion is the new version of the upgrades.
 const nextVersion = "v0.9.2"
 
-// builtNext is the plugin of this repository, built as nextVersion. The caller copies it.
+// builtNext builds the plugin of this repository as nextVersion, once.
 var builtNext = sync.OnceValues(func() (harness.Plugin, error) { return fixture.BuildPlugin(context.Background(), nextVersion) })
 
-// nextPlugin is builtNext for a test.
+// nextPlugin returns the plugin of this repository, built as nextVersion.
 func nextPlugin(t *testing.T) harness.Plugin {
 	t.Helper()
 	plugin, err := builtNext()
@@ -35,8 +35,7 @@ func nextPlugin(t *testing.T) harness.Plugin {
 	return plugin
 }
 
-// newRelease makes the folder of a release: the binary, and SHA256SUMS with its sum beside that of
-// another file, as sha256sum writes them.
+// newRelease creates the folder of a release: the binary, another file, and SHA256SUMS with the sums of both.
 func newRelease(t *testing.T, binary string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +57,7 @@ func writeSums(t *testing.T, dir string) {
 	fixture.Must(t, os.WriteFile(filepath.Join(dir, "SHA256SUMS"), list, 0o600))
 }
 
-// newScriptRelease is newRelease of a shell script, which says of itself that it is the version.
+// newScriptRelease is newRelease with a shell script as the binary. The script claims to be the version.
 func newScriptRelease(t *testing.T, version, rest string) string {
 	t.Helper()
 	script := "#!/bin/sh\n[ \"$1\" != --version ] || { echo " + fixture.PluginName + " " + version + "; exit 0; }\n" + rest + "\n"
@@ -67,8 +66,8 @@ func newScriptRelease(t *testing.T, version, rest string) string {
 	return newRelease(t, path)
 }
 
-// startingOnce is a script for newScriptRelease. Vault starts a plugin once to register it, which works
-// here, and then for the mount.
+// startingOnce returns a script for newScriptRelease. Vault starts a plugin once to register it, and again for the mount.
+// The first start works. The second one runs then.
 func startingOnce(t *testing.T, then string) string {
 	t.Helper()
 	return "if mkdir " + filepath.Join(t.TempDir(), "registered") + " 2>/dev/null; then exec " + nextPlugin(t).Path + ` "$@"; fi` + "\n" + then
@@ -83,21 +82,21 @@ type registration struct {
 	ended  chan error
 }
 
-// Write takes what the script prints.
+// Write records the output of the script.
 func (r *registration) Write(text []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.output.Write(text)
 }
 
-// said returns what the script has printed so far.
+// said returns the output so far.
 func (r *registration) said() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.output.String()
 }
 
-// beginRegister starts scripts/register, logged in with the token, in front of a Vault.
+// beginRegister starts scripts/register with the Vault token of the registrar.
 func (v *registrar) beginRegister(arguments ...string) *registration {
 	v.t.Helper()
 	root, err := harness.RepoRoot()
@@ -117,7 +116,7 @@ func (v *registrar) beginRegister(arguments ...string) *registration {
 	return r
 }
 
-// wantEnd waits for the script's end, with the exit code and the texts in what it printed.
+// wantEnd waits until the script ends. It asserts the exit code and that the output contains the texts.
 func (r *registration) wantEnd(code int, texts ...string) {
 	r.t.Helper()
 	err := <-r.ended
@@ -135,18 +134,18 @@ func (r *registration) wantEnd(code int, texts ...string) {
 	}
 }
 
-// registrar is who runs scripts/register.
+// registrar is an operator who runs scripts/register.
 type registrar struct {
 	t      *testing.T
 	node   *harness.Node
 	dir    string   // the plugin directory
-	token  string   // of Vault; "" is not logged in
-	before []string // directories that come first on the PATH
+	token  string   // of Vault; empty if the operator is not logged in
+	before []string // the first directories on the PATH
 	env    []string // further variables
-	into   string   // what a shell does with the output; "" is nothing
+	into   string   // a redirection or a pipe for the output, in the syntax of bash
 }
 
-// newRegistrar returns one with the rights that docs/operations.md says are enough for the mount.
+// newRegistrar returns a registrar with the policy from docs/operations.md, adapted to the mount.
 func newRegistrar(t *testing.T, cluster *harness.Cluster, mount string) *registrar {
 	t.Helper()
 	token, err := cluster.Nodes[0].TokenFor(t.Context(), "registrar-"+mount, registrarPolicy(t, mount))
@@ -154,7 +153,7 @@ func newRegistrar(t *testing.T, cluster *harness.Cluster, mount string) *registr
 	return &registrar{t: t, node: cluster.Nodes[0], dir: cluster.PluginDir, token: token}
 }
 
-// registrarPolicy reads the policy from docs/operations.md, and puts the mount into it.
+// registrarPolicy returns the policy from docs/operations.md, adapted to the mount.
 func registrarPolicy(t *testing.T, mount string) string {
 	t.Helper()
 	_, after, found := strings.Cut(document.Read(t, "docs/operations.md"), "# The policy of scripts/register\n")
@@ -165,20 +164,19 @@ func registrarPolicy(t *testing.T, mount string) string {
 	return strings.NewReplacer("sys/mounts/pagero", "sys/mounts/"+mount, `"pagero/`, `"`+mount+"/").Replace(policy)
 }
 
-// register runs scripts/register to its end.
+// register runs scripts/register until it ends.
 func (v *registrar) register(code int, arguments []string, texts ...string) {
 	v.t.Helper()
 	v.beginRegister(arguments...).wantEnd(code, texts...)
 }
 
-// wantNothingChanged runs the function and asserts that Vault's audit log has no request from it that
-// could change anything.
+// wantNothingChanged calls do. It asserts that, according to Vault's audit log, no request could have changed anything.
 func (v *registrar) wantNothingChanged(do func()) {
 	v.t.Helper()
 	before, err := os.ReadFile(v.node.AuditLog())
 	fixture.Must(v.t, err)
 	do()
-	_, err = v.node.Client().Sys().ListMountsWithContext(v.t.Context()) // to see the log grow
+	_, err = v.node.Client().Sys().ListMountsWithContext(v.t.Context()) // the log must grow
 	fixture.Must(v.t, err)
 	after, err := os.ReadFile(v.node.AuditLog())
 	fixture.Must(v.t, err)
@@ -196,20 +194,20 @@ func (v *registrar) wantNothingChanged(do func()) {
 		}
 		asks := entry.Request.Operation == "read" || entry.Request.Path == "sys/capabilities-self"
 		if entry.Type == "request" && !asks {
-			v.t.Errorf("there was a request to %s %s", entry.Request.Operation, entry.Request.Path)
+			v.t.Errorf("there was a request: %s %s", entry.Request.Operation, entry.Request.Path)
 		}
 		requests++
 	}
 	if requests == 0 {
 		v.t.Fatal("the audit log is not written")
 	}
-	v.t.Logf("%d entries of the audit log were looked at", requests)
+	v.t.Logf("%d entries of the audit log were checked", requests)
 }
 
-// mounted is what Vault says of a mount.
+// mounted is what Vault says about a mount.
 type mounted struct{ Type, Version, Running, SHA256 string }
 
-// mounted returns what Vault says of a mount.
+// mounted returns what Vault says about a mount.
 func (v *registrar) mounted(mount string) mounted {
 	v.t.Helper()
 	secret, err := v.node.Client().Logical().ReadWithContext(v.t.Context(), "sys/mounts/"+mount)
@@ -218,7 +216,7 @@ func (v *registrar) mounted(mount string) mounted {
 	return mounted{text("type"), text("plugin_version"), text("running_plugin_version"), text("running_sha256")}
 }
 
-// registered says with which sum a version is in the catalog; "" where it is not.
+// registered returns the SHA-256 sum of a version in the catalog, or "" if the version is not there.
 func (v *registrar) registered(version string) string {
 	v.t.Helper()
 	secret, err := v.node.Client().Logical().ReadWithDataWithContext(v.t.Context(),
@@ -240,14 +238,14 @@ func (v *registrar) wantInstalled(want int) {
 	}
 }
 
-// deregister takes a version out of the catalog.
+// deregister removes a version from the catalog.
 func (v *registrar) deregister(version string) {
 	v.t.Helper()
 	fixture.Must(v.t, v.node.Client().Sys().DeregisterPluginWithContext(v.t.Context(),
 		&api.DeregisterPluginInput{Name: fixture.PluginName, Type: api.PluginTypeSecrets, Version: version}))
 }
 
-// tune has a mount run a version from its next reload on.
+// tune sets the version that a mount runs after its next reload.
 func (v *registrar) tune(mount, version string) {
 	v.t.Helper()
 	fixture.Must(v.t, v.node.Client().Sys().TuneMountAllowNilWithContext(v.t.Context(), mount, api.TuneMountConfigInput{PluginVersion: &version}))

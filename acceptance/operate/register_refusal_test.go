@@ -9,9 +9,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestRegisterWaitsForUnsavedTokens has the plugin say that refresh tokens are in memory only. A
-// storage that refuses writes for so long ends the plugin, so that a vault command in front of the real
-// one says it in its place.
+// TestRegisterWaitsForUnsavedTokens tells the script that refresh tokens are in memory only. The plugin cannot say so for
+// long, because it ends if the storage refuses writes. A fake vault command says it instead.
 func TestRegisterWaitsForUnsavedTokens(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewIn(t, fixture.NewVault(t, 1), sandbox.Config{Faults: true})
@@ -27,14 +26,14 @@ func TestRegisterWaitsForUnsavedTokens(t *testing.T) {
 	v.say("echo 'no such thing' >&2; exit 2")
 	v.wantNothingChanged(func() { v.register(1, arguments, "is not known") })
 
-	// Until they are saved, it waits.
+	// The script waits until they are saved.
 	once := filepath.Join(v.before[0], "once")
 	v.say("if mkdir " + once + " 2>/dev/null; then echo 1; else echo 0; fi")
 	v.register(0, arguments, "1 refresh tokens are not saved yet; waiting", "Done")
 	if after := v.mounted(f.Mount); after == before || after.Running != nextVersion {
 		t.Errorf("the mount is %+v", after)
 	}
-	// It can be forced, here to go back where it came from.
+	// It can be forced. Here it goes back to the old version.
 	v.say("echo 2")
 	back := []string{"--mount", f.Mount, "--plugin-dir", v.dir, newRelease(t, fixture.Plugin(t).Path)}
 	v.register(1, append([]string{"--wait", "0"}, back...), "2 refresh tokens are in memory only")
@@ -44,8 +43,8 @@ func TestRegisterWaitsForUnsavedTokens(t *testing.T) {
 	}
 }
 
-// say puts a vault command in front of the real one that answers the question for unsaved refresh
-// tokens with a line of shell.
+// say puts a fake vault command first on the PATH. It runs a line of shell if it is asked for unsaved refresh tokens, and
+// the real command otherwise.
 func (v *registrar) say(line string) {
 	v.t.Helper()
 	script := "#!/bin/sh\ncase \"$*\" in *-field=unsaved*) " + line + "; exit ;; esac\n" +
@@ -53,7 +52,7 @@ func (v *registrar) say(line string) {
 	fixture.Must(v.t, os.WriteFile(filepath.Join(v.before[0], "vault"), []byte(script), 0o755))
 }
 
-// TestRegisterRefusesALongExchangeTimeout has an exchange take longer than Vault waits for a plugin's end.
+// TestRegisterRefusesALongExchangeTimeout sets an exchange_timeout that is longer than Vault waits for a plugin to end.
 func TestRegisterRefusesALongExchangeTimeout(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewIn(t, fixture.NewVault(t, 1), sandbox.Config{})
@@ -67,7 +66,7 @@ func TestRegisterRefusesALongExchangeTimeout(t *testing.T) {
 	v.register(0, append([]string{"--dry-run"}, arguments...), "would run: vault secrets tune")
 }
 
-// TestRegisterRequiresAWayBack upgrades a mount whose version the catalog has not any more.
+// TestRegisterRequiresAWayBack upgrades a mount whose version is no longer in the catalog.
 func TestRegisterRequiresAWayBack(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewIn(t, fixture.NewVault(t, 1), sandbox.Config{})
@@ -80,7 +79,7 @@ func TestRegisterRequiresAWayBack(t *testing.T) {
 	v.register(0, append([]string{"--force"}, arguments...), "--force: there is no way back", "Done")
 }
 
-// TestRegisterLeavesAPinAlone upgrades a mount of a plugin whose version is pinned, and makes one.
+// TestRegisterLeavesAPinAlone upgrades a mount, and creates one, while the version of the plugin is pinned.
 func TestRegisterLeavesAPinAlone(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewIn(t, fixture.NewVault(t, 1), sandbox.Config{})

@@ -18,8 +18,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestRegisterMountsARelease registers a release with a Vault that has nothing yet, after every
-// refusal has been seen to change nothing.
+// TestRegisterMountsARelease registers a release with a new Vault. Before that, it checks that no refusal changes anything.
 func TestRegisterMountsARelease(t *testing.T) {
 	t.Parallel()
 	cluster, err := harness.Start(t.Context(), harness.Options{})
@@ -42,11 +41,11 @@ func TestRegisterMountsARelease(t *testing.T) {
 		t.Errorf("the mount is %+v, want %+v", got, want)
 	}
 	v.wantInstalled(1)
-	v.env = []string{"VAULT_FORMAT=json", "VAULT_WRAP_TTL=1m"} // as a person may have them for other commands
+	v.env = []string{"VAULT_FORMAT=json", "VAULT_WRAP_TTL=1m"} // an operator may have set them for other commands
 	v.wantNothingChanged(func() { v.register(0, install, "runs "+fixture.PluginVersion+" already") })
 	v.env = nil
 
-	// A version means one binary.
+	// A version has one binary.
 	other := newScriptRelease(t, fixture.PluginVersion, "exit 1")
 	v.wantNothingChanged(func() { v.register(1, []string{other}, "is registered with another sum") })
 
@@ -54,7 +53,7 @@ func TestRegisterMountsARelease(t *testing.T) {
 	v.register(1, install, "Vault is sealed")
 }
 
-// refusals are the ways in which the script ends before it has changed anything.
+// refusals runs the script in all ways in which it ends before it changes anything.
 func (v *registrar) refusals(release string) {
 	v.t.Helper()
 	for _, c := range []struct {
@@ -104,15 +103,15 @@ func TestRegisterNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestRegisterUpgradesUnderLoad upgrades a mount while readers ask for tokens that live so shortly that
-// exchanges are always under way, and somebody presses Ctrl-C. Another mount is left alone.
+// TestRegisterUpgradesUnderLoad upgrades a mount while readers read tokens that expire so soon that there are always
+// exchanges under way. Ctrl-C during the reload does not stop the upgrade. Another mount does not change.
 func TestRegisterUpgradesUnderLoad(t *testing.T) {
 	t.Parallel()
 	const takes = 500 * time.Millisecond
 	config := sandbox.Config{Faults: true, AccessTokenLifetime: 4 * time.Second}
 	f := crashfixture.New(fixture.NewIn(t, fixture.NewVault(t, 1), config), 12, 10*time.Second)
 	other := fixture.NewIn(t, f.Cluster, sandbox.Config{})
-	for i, account := range f.Accounts { // an exchange takes a while, before the token is spent or after
+	for i, account := range f.Accounts { // an exchange takes a while, before or after the token is spent
 		when := []sandbox.FaultTime{sandbox.FaultBefore, sandbox.FaultAfter}[i/2%2]
 		_, err := f.Sandbox.SetFault(sandbox.Fault{User: account.Name, When: when, Delay: takes})
 		fixture.Must(t, err)
@@ -120,7 +119,10 @@ func TestRegisterUpgradesUnderLoad(t *testing.T) {
 	v := newRegistrar(t, f.Cluster, f.Mount)
 	release := newRelease(t, nextPlugin(t).Path)
 	arguments := []string{"--mount", f.Mount, "--plugin-dir", v.dir, release}
-	fixture.Must(t, f.Each(f.Accounts, func(account *crashfixture.Account) error { _, err := f.Ask(http.MethodGet, "token/"+account.Name); return err }))
+	fixture.Must(t, f.Each(f.Accounts, func(account *crashfixture.Account) error {
+		_, err := f.Ask(http.MethodGet, "token/"+account.Name)
+		return err
+	}))
 	processes, err := f.Node.PluginProcesses(f.Ctx, fixture.PluginName)
 	fixture.Must(t, err)
 	otherBefore := v.mounted(other.Mount)
@@ -147,7 +149,7 @@ func TestRegisterUpgradesUnderLoad(t *testing.T) {
 	old, err := f.Node.PluginProcesses(f.Ctx, fixture.PluginName)
 	fixture.Must(t, err)
 	if len(processes) != 2 || len(old) != 1 || old[0] != processes[0] && old[0] != processes[1] {
-		t.Errorf("the processes of the old version were %v and are %v: one should have stayed", processes, old)
+		t.Errorf("the processes of the old version were %v and are %v: one of them should still run", processes, old)
 	}
 	for text, count := range errs {
 		t.Errorf("%d readers got %s", count, text)
@@ -160,16 +162,16 @@ func TestRegisterUpgradesUnderLoad(t *testing.T) {
 		readers.tokens, readers.longest.Round(time.Millisecond))
 }
 
-// patientReaders wait for every answer.
+// patientReaders are readers that wait for every answer.
 type patientReaders struct {
 	mu      sync.Mutex
 	tokens  int
 	longest time.Duration
 	errs    map[string]int
-	stop    func() map[string]int // ends them, and returns what they got instead of tokens
+	stop    func() map[string]int // stops them, and returns how often each error came
 }
 
-// askPatiently has so many readers ask for the tokens of random members all the time.
+// askPatiently starts readers that read tokens of random accounts all the time.
 func askPatiently(f *crashfixture.Fixture, readers int, random crashfixture.Random) *patientReaders {
 	p := &patientReaders{errs: map[string]int{}}
 	ctx, cancel := context.WithCancel(f.Ctx)
@@ -207,7 +209,7 @@ func askPatiently(f *crashfixture.Fixture, readers int, random crashfixture.Rand
 	return p
 }
 
-// wantDryRun runs an upgrade dry, while nobody reads.
+// wantDryRun asserts that an upgrade with --dry-run changes nothing.
 func (v *registrar) wantDryRun(mount string, arguments []string) {
 	v.t.Helper()
 	before := v.mounted(mount)
@@ -219,7 +221,7 @@ func (v *registrar) wantDryRun(mount string, arguments []string) {
 	}
 }
 
-// TestRegisterRequiresTheActiveNode asks a standby, and copies the binary for it.
+// TestRegisterRequiresTheActiveNode runs the script on a standby, which only installs the binary there.
 func TestRegisterRequiresTheActiveNode(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 3)

@@ -34,13 +34,13 @@ func steps(t *testing.T, heading string) []string {
 	return blocks
 }
 
-// restorer runs the steps of docs/operations.md, Restoring a snapshot, as they are printed.
+// restorer runs the steps of "Restoring a snapshot" in docs/operations.md, as they are printed.
 type restorer struct {
 	*fixture.Fixture
 	forbid, look, restore, enrol, open string
 }
 
-// newRestorer has a mount with three accounts: acme, spared with a spare, and idle.
+// newRestorer enrols three accounts: acme, spared, which has a spare, and idle.
 func newRestorer(t *testing.T) *restorer {
 	t.Helper()
 	f := fixture.NewAt(t, fixture.NewVault(t, 1), "pagero", sandbox.Config{})
@@ -57,7 +57,7 @@ func newRestorer(t *testing.T) *restorer {
 	return &restorer{f, blocks[0], blocks[1], blocks[2], blocks[3], blocks[4]}
 }
 
-// shell runs commands in the cluster's directory and returns what they print.
+// shell runs commands in the cluster's directory and returns their output.
 func (r *restorer) shell(commands string) string {
 	r.T.Helper()
 	result, err := r.Node.Shell(r.Ctx, r.Token, "", commands)
@@ -68,7 +68,7 @@ func (r *restorer) shell(commands string) string {
 	return result.Stdout
 }
 
-// restored restores a snapshot, and repeats what forbids exchanges until that is printed.
+// restored restores a snapshot, and repeats the step that forbids exchanges until it succeeds.
 func (r *restorer) restored(snapshot string) {
 	r.T.Helper()
 	first, rest, _ := strings.Cut(strings.ReplaceAll(r.restore, "old.snap", snapshot), "\n")
@@ -79,7 +79,7 @@ func (r *restorer) restored(snapshot string) {
 	}))
 }
 
-// opened lets exchanges happen again, and refreshes an account.
+// opened allows exchanges again, and refreshes an account.
 func (r *restorer) opened() {
 	r.T.Helper()
 	r.shell(strings.ReplaceAll(r.open, "*.pageroonline.com", fixture.AllowedHosts))
@@ -109,7 +109,7 @@ func TestTheDocumentedRestorePresentsNoOldToken(t *testing.T) {
 		t.Errorf("the comparison shows\n%s", changed)
 	}
 
-	// The way back.
+	// Undo the restore.
 	r.restored("before-restore.snap")
 	r.opened()
 	for _, account := range []string{"spared", "idle"} {
@@ -121,7 +121,7 @@ func TestTheDocumentedRestorePresentsNoOldToken(t *testing.T) {
 		t.Errorf("%d exchanges, want %d; %d replays", got, before+3, r.Sandbox.Stats().Replays)
 	}
 
-	// The way on: acme gets a new login, spared has its spare, and idle is hit by now, and overlooked.
+	// Keep the restore: acme gets a new login, spared uses its spare, and idle needs a login, which nobody noticed.
 	r.restored("old.snap")
 	fixture.Must(t, os.WriteFile(filepath.Join(r.Cluster.Dir, "refresh-token.txt"), []byte(r.Login(sandbox.DefaultUsername)), 0o600))
 	r.shell(r.enrol)

@@ -19,19 +19,19 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// Versions of the plugin that shows its storage, before and after the one that is tested.
+// The versions of storageplugin: older and newer than the tested plugin.
 const (
 	olderVersion = "v0.0.1"
 	newerVersion = "v9.9.9"
 )
 
-// The login in the folders of stored entries.
+// The pending login in the folders of stored entries.
 const (
 	storedState    = "the state of a login that began before the upgrade"
 	storedVerifier = "a-code-verifier-of-at-least-43-characters-as-RFC-7636-wants"
 )
 
-// buildStoragePlugin builds the plugin that shows its storage.
+// buildStoragePlugin builds storageplugin as a version of the plugin.
 func buildStoragePlugin(t *testing.T, version string) harness.Plugin {
 	t.Helper()
 	p, err := harness.BuildPlugin(t.Context(), t.TempDir(), harness.BuildOptions{
@@ -43,21 +43,21 @@ func buildStoragePlugin(t *testing.T, version string) harness.Plugin {
 	return p
 }
 
-// register makes a version of the plugin known to a Vault.
+// register installs a version of the plugin and registers it in the catalog.
 func register(t *testing.T, cluster *harness.Cluster, p harness.Plugin) {
 	t.Helper()
 	fixture.Must(t, cluster.InstallPlugin(p.Path, p.Command))
 	fixture.Must(t, cluster.Nodes[0].Register(t.Context(), p))
 }
 
-// upgrader runs the commands of docs/upgrading.md, as they are printed but for the versions, the
-// mount and the plugin directory, with the policy of examples/policies/plugin-operator.hcl.
+// upgrader runs the commands of docs/upgrading.md with the policy examples/policies/plugin-operator.hcl. It replaces only
+// the versions, the mount and the plugin directory in them.
 type upgrader struct {
 	*fixture.Fixture
 	token string
 }
 
-// newUpgrader is for the mount of the stage. It puts the binary of a version beside those that are there.
+// newUpgrader returns an upgrader of the fixture's mount. It adds the binary of a version to the plugin directory.
 func newUpgrader(f *fixture.Fixture, p harness.Plugin) upgrader {
 	f.T.Helper()
 	fixture.Must(f.T, f.Cluster.InstallPlugin(p.Path, fixture.PluginName+"_"+p.Version))
@@ -65,8 +65,8 @@ func newUpgrader(f *fixture.Fixture, p harness.Plugin) upgrader {
 	return upgrader{f, f.WithPolicy(strings.ReplaceAll(rules, "sys/mounts/pagero", "sys/mounts/"+f.Mount)).Token}
 }
 
-// run runs the commands below a heading, and returns what they printed. v0.1.0 in them is the old
-// version, v0.1.1 the new one.
+// run runs the commands below a heading, and returns their output. It replaces v0.1.0 with the older version and v0.1.1
+// with the newer one.
 func (u upgrader) run(heading, older, newer string) string {
 	u.T.Helper()
 	out, err := u.tryRun(heading, older, newer)
@@ -74,7 +74,7 @@ func (u upgrader) run(heading, older, newer string) string {
 	return out
 }
 
-// tryRun is run for other goroutines than the test's own.
+// tryRun is run with an error instead of a failure.
 func (u upgrader) tryRun(heading, older, newer string) (string, error) {
 	script := document.CommandsBelow(document.Read(u.T, "docs/upgrading.md"), "## "+heading)
 	if script == "" {
@@ -91,8 +91,8 @@ func (u upgrader) tryRun(heading, older, newer string) (string, error) {
 	return result.Stdout, err
 }
 
-// storedEntries reads a folder of stored entries, fills in what has to be true today, and adds the
-// golden files of the unit tests, in which every field is set.
+// storedEntries reads the folder of a stored version and fills in what a server of today needs. It adds the golden files of
+// the unit tests, in which every field is set.
 func storedEntries(f *fixture.Fixture, version string) map[string]string {
 	f.T.Helper()
 	now := time.Now().UTC()
@@ -136,7 +136,7 @@ func storedEntries(f *fixture.Fixture, version string) map[string]string {
 	return entries
 }
 
-// wantRunning asserts that the last line of the commands' output is the version.
+// wantRunning asserts that the last line of the output is the version.
 func (u upgrader) wantRunning(output, version string) {
 	u.T.Helper()
 	if lines := strings.Fields(output); len(lines) == 0 || !strings.HasSuffix(strings.TrimSpace(output), "\n"+version) {
@@ -144,7 +144,7 @@ func (u upgrader) wantRunning(output, version string) {
 	}
 }
 
-// wantVersion asserts that the mount's plugin says that it has the version.
+// wantVersion asserts that the mount's plugin reports the version.
 func (u upgrader) wantVersion(version string) {
 	u.T.Helper()
 	if got := u.Read("status").Text("version"); got != version {

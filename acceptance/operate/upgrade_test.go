@@ -22,14 +22,14 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// expectations are what expected.json says of a folder of stored entries.
+// expectations is the content of expected.json in a folder of stored entries.
 type expectations struct {
-	Read        map[string]map[string]any `json:"read"`        // what reads of these paths return, among others
+	Read        map[string]map[string]any `json:"read"`        // fields of the answers to reads, by the path
 	Works       []string                  `json:"works"`       // accounts that can be refreshed
 	Reauthorize []string                  `json:"reauthorize"` // accounts that need a login
 }
 
-// store puts entries into a mount at which the plugin runs that shows its storage.
+// store writes entries into a mount that runs storageplugin.
 func store(f *fixture.Fixture, entries map[string]string) {
 	f.T.Helper()
 	for key, value := range entries {
@@ -37,9 +37,9 @@ func store(f *fixture.Fixture, entries map[string]string) {
 	}
 }
 
-// TestEveryStoredFormIsReadAfterAnUpgrade walks the folders of testdata/stored. It puts the entries of
-// each into a mount as an older version would have left them, upgrades the plugin in place, and uses
-// everything. It rolls back and upgrades again, too.
+// TestEveryStoredFormIsReadAfterAnUpgrade walks the folders of testdata/stored. It writes the entries of each into a mount,
+// as an older version would have left them, upgrades the plugin in place, and uses every entry. Then it rolls back and
+// upgrades again.
 func TestEveryStoredFormIsReadAfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	versions, err := os.ReadDir(filepath.Join("testdata", "stored"))
@@ -70,7 +70,7 @@ func TestEveryStoredFormIsReadAfterAnUpgrade(t *testing.T) {
 			u.wantRunning(u.run("Roll back", olderVersion, fixture.PluginVersion), olderVersion)
 			for key, value := range stored {
 				if got := f.Read(key).Text("value"); got != value {
-					t.Errorf("%s was\n%s\nand is after the way back\n%s", key, value, got)
+					t.Errorf("%s was\n%s\nand is after the rollback\n%s", key, value, got)
 				}
 			}
 			u.wantRunning(u.run("Upgrade", olderVersion, fixture.PluginVersion), fixture.PluginVersion)
@@ -89,7 +89,7 @@ func TestEveryStoredFormIsReadAfterAnUpgrade(t *testing.T) {
 	}
 }
 
-// storedValues returns what is stored under the keys now.
+// storedValues returns the values that are stored under the keys of entries now.
 func storedValues(f *fixture.Fixture, entries map[string]string) map[string]string {
 	f.T.Helper()
 	values := map[string]string{}
@@ -103,7 +103,7 @@ func storedValues(f *fixture.Fixture, entries map[string]string) map[string]stri
 	return values
 }
 
-// checkStored uses everything that is in the storage.
+// checkStored uses every stored entry.
 func checkStored(f *fixture.Fixture, entries map[string]string, want expectations) {
 	f.T.Helper()
 	for path, data := range want.Read {
@@ -152,7 +152,7 @@ func checkStored(f *fixture.Fixture, entries map[string]string, want expectation
 	f.WantAPIAccepts(f.AccessToken("by-login"))
 }
 
-// answerTo logs in at the server for the login in the folders, and returns what the browser brings.
+// answerTo logs in at the server for the stored login, and returns the parameters for the callback.
 func answerTo(f *fixture.Fixture, state string) url.Values {
 	f.T.Helper()
 	challenge := sha256.Sum256([]byte(storedVerifier))
@@ -162,13 +162,12 @@ func answerTo(f *fixture.Fixture, state string) url.Values {
 	}.Encode())
 }
 
-// newerForm is an entry as a newer plugin would write it: what is known has another shape, and there
-// is something new.
+// newerForm returns an entry as a newer plugin would write it: with a higher version and a new field.
 func newerForm(t *testing.T, value string) string {
 	t.Helper()
 	var entry map[string]any
 	fixture.Must(t, json.Unmarshal([]byte(value), &entry))
-	if _, ok := entry["version"].(float64); !ok { // a mark
+	if _, ok := entry["version"].(float64); !ok { // a marker without a version
 		return value
 	}
 	entry["version"], entry["new"] = 99, "something that must not be dropped"
@@ -177,8 +176,8 @@ func newerForm(t *testing.T, value string) string {
 	return string(text)
 }
 
-// TestEntriesOfANewerPluginAreRefusedAndKept rolls back from a newer version, once with each kind of
-// entry in a newer stored form, and uses every path.
+// TestEntriesOfANewerPluginAreRefusedAndKept rolls back from a newer version and uses every path. It does so once for each
+// kind of entry, which is in a newer stored form.
 func TestEntriesOfANewerPluginAreRefusedAndKept(t *testing.T) {
 	t.Parallel()
 	cluster := fixture.NewVault(t, 1)
@@ -188,7 +187,7 @@ func TestEntriesOfANewerPluginAreRefusedAndKept(t *testing.T) {
 		f := fixture.NewEmpty(t, cluster, mount, newerVersion, fixture.LoginConfig())
 		u := newUpgrader(f, fixture.Plugin(t))
 		entries := storedEntries(f, "1")
-		delete(entries, "account/background") // it would be refreshed meanwhile
+		delete(entries, "account/background") // it would be refreshed in the background
 		delete(entries, "auto/background")
 		for key, value := range entries {
 			if strings.HasPrefix(key, kind) {
@@ -197,7 +196,7 @@ func TestEntriesOfANewerPluginAreRefusedAndKept(t *testing.T) {
 		}
 		store(f, entries)
 		before := storedValues(f, entries)
-		// The version of today has never been here: it has to be registered, as for an upgrade.
+		// The tested version is new to this Vault, so it has to be registered, as for an upgrade.
 		u.wantRunning(u.run("Upgrade", newerVersion, fixture.PluginVersion), fixture.PluginVersion)
 		wantRefused(f, kind)
 		if after := storedValues(f, entries); kind != "login/" && !maps.Equal(after, before) {
@@ -209,7 +208,7 @@ func TestEntriesOfANewerPluginAreRefusedAndKept(t *testing.T) {
 	}
 }
 
-// wantRefused asserts that what meets an entry of the kind says so, with the entry's version.
+// wantRefused asserts that every request that reads an entry of this kind fails, and that the error names the version.
 func wantRefused(f *fixture.Fixture, kind string) {
 	f.T.Helper()
 	refuse := func(method, path string, body fixture.Fields) {
@@ -249,8 +248,8 @@ func wantRefused(f *fixture.Fixture, kind string) {
 	}
 }
 
-// TestAnUpgradeInTheMiddleOfExchangesLosesNothing upgrades the plugin of a cluster, and rolls it back,
-// while every account has an exchange under way and readers read.
+// TestAnUpgradeInTheMiddleOfExchangesLosesNothing upgrades the plugin of a cluster and rolls it back, while every account
+// has an exchange under way and readers read.
 func TestAnUpgradeInTheMiddleOfExchangesLosesNothing(t *testing.T) {
 	t.Parallel()
 	const newer = "v0.9.2-acceptance"
@@ -271,7 +270,7 @@ func TestAnUpgradeInTheMiddleOfExchangesLosesNothing(t *testing.T) {
 			f.DuringExchanges(func() { u.wantRunning(u.run(c.heading, fixture.PluginVersion, newer), c.to) })
 			u.wantVersion(c.to)
 			stop()
-			t.Logf("reads meanwhile: %v", <-reads)
+			t.Logf("reads during the upgrade, by status: %v", <-reads)
 			tally := f.Check()
 			if want := 2 * len(f.Accounts); tally.Exchanges != want || tally.Succeeded != want || tally.MostPresentations != 1 {
 				t.Errorf("there should be %d exchanges, one for each refresh token: %s", want, tally)
@@ -281,14 +280,14 @@ func TestAnUpgradeInTheMiddleOfExchangesLosesNothing(t *testing.T) {
 			before := f.AgreedNode()
 			fixture.Must(t, before.StepDown(f.Ctx))
 			f.WaitFor("another leader", func() bool { return f.AgreedNode() != before })
-			f.Settle() // another node has started what the mount is tuned to
+			f.Settle() // another node has started the version that the mount is tuned to
 			u.wantVersion(c.to)
 		})
 	}
 }
 
-// readOn reads all tokens again and again, on every node, until ctx ends, and returns how often each
-// status came. A reader can be told that the plugin is being reloaded; what else is not 200 is an error.
+// readOn reads all tokens from all nodes until ctx ends, and returns how often each status came. Only the error that the
+// plugin is being reloaded is allowed.
 func readOn(ctx context.Context, f *crashfixture.Fixture) <-chan map[int]int {
 	counts := make(chan map[int]int, 1)
 	go func() {

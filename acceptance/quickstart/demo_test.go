@@ -16,8 +16,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// TestTheDemoEndsWell runs what the README begins with, and then what it names to play on with. Both
-// build into bin/, so it is one after the other.
+// TestTheDemoEndsWell runs the demo and then the development server, which the README describes. Both build into bin/, so
+// they run one after the other.
 func TestTheDemoEndsWell(t *testing.T) {
 	t.Parallel()
 	t.Run("demo", func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestTheDemoEndsWell(t *testing.T) {
 	t.Run("dev", devRunsUntilItIsStopped)
 }
 
-// devRunsUntilItIsStopped plays with what "make dev" leaves running, as it says one can, and ends it.
+// devRunsUntilItIsStopped runs the commands that "make dev" prints, and then stops it.
 func devRunsUntilItIsStopped(t *testing.T) {
 	n := newMachine(t)
 	t.Cleanup(func() { n.run("scripts/dev", "stop") })
@@ -56,16 +56,16 @@ func devRunsUntilItIsStopped(t *testing.T) {
 	_, use, _ := strings.Cut(out, "it is running already; to use it: ")
 	use, _, _ = strings.Cut(use, ";")
 	if out, err := n.command("bash", "-ec", use+"\nvault token lookup").CombinedOutput(); code != 1 || use == "" || err != nil {
-		t.Errorf("exit code %d of a second one, and %v with %s: %s", code, err, use, out)
+		t.Errorf("exit code %d of a second start, and %v with %s: %s", code, err, use, out)
 	}
 	if out, code := n.run("scripts/dev", "stop"); code != 0 || !strings.Contains(out, "Stopped.") {
-		t.Errorf("exit code %d of its end, which said:\n%s", code, out)
+		t.Errorf("exit code %d of the stop, which said:\n%s", code, out)
 	}
 	n.wantNothingLeft()
 }
 
-// wantAgentToken gets a token through an Agent, with the commands of the Agent's README, after those that
-// "make dev" says to paste.
+// wantAgentToken reads a token through an Agent. It runs the pasted commands of "make dev" and then those of the Agent's
+// README.
 func (n *machine) wantAgentToken(pasted string) {
 	n.t.Helper()
 	readme := document.Read(n.t, "examples/agent/README.md")
@@ -77,7 +77,7 @@ func (n *machine) wantAgentToken(pasted string) {
 	}
 }
 
-// machine is somebody who tries the project out on a small Linux: a ps that is called fails.
+// machine is a small Linux system without ps: if a script calls it, it fails.
 type machine struct {
 	t              *testing.T
 	root, bin, tmp string
@@ -99,13 +99,13 @@ func newMachine(t *testing.T) *machine {
 	return n
 }
 
-// program puts a shell script on the PATH, before all others.
+// program installs a shell script that comes first on the PATH.
 func (n *machine) program(name, script string) {
 	n.t.Helper()
 	fixture.Must(n.t, os.WriteFile(filepath.Join(n.bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
 }
 
-// run runs a command in the repository's root, and returns all that it says.
+// run runs a command in the repository's root, and returns its output and exit code.
 func (n *machine) run(name string, args ...string) (output string, code int) {
 	n.t.Helper()
 	cmd := n.command(name, args...)
@@ -116,7 +116,7 @@ func (n *machine) run(name string, args ...string) (output string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// interrupt runs a command and presses Ctrl-C when it has said something on stderr, of which it returns all.
+// interrupt runs a command and interrupts it as soon as its stderr contains a text. It returns stderr and the exit code.
 func (n *machine) interrupt(after, name string, args ...string) (stderr string, code int) {
 	n.t.Helper()
 	cmd := n.command(name, args...)
@@ -130,11 +130,11 @@ func (n *machine) interrupt(after, name string, args ...string) (stderr string, 
 			fixture.Must(n.t, cmd.Process.Signal(os.Interrupt))
 		}
 	}
-	_ = cmd.Wait() // the exit code says it
+	_ = cmd.Wait() // the exit code is returned
 	return stderr, cmd.ProcessState.ExitCode()
 }
 
-// command is a command in the repository's root.
+// command returns a command that runs in the repository's root.
 func (n *machine) command(name string, args ...string) *exec.Cmd {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.t.Context()), 5*time.Minute)

@@ -12,8 +12,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// runScript runs a script of scripts/ with nothing on its PATH but these programs and those of the
-// directory, and an empty cache, and returns what it printed and its exit code.
+// runScript runs a script of scripts/ with a cache, and returns its output and exit code. Its PATH has only a few programs
+// and those in the directory before.
 func runScript(t *testing.T, script, cache, before string, env ...string) (string, int) {
 	t.Helper()
 	root, err := harness.RepoRoot()
@@ -34,8 +34,7 @@ func runScript(t *testing.T, script, cache, before string, env ...string) (strin
 	return string(output), cmd.ProcessState.ExitCode()
 }
 
-// TestAFailedUnpackLeavesNothing has the unpacking of Prometheus' package fail when the program is
-// there already.
+// TestAFailedUnpackLeavesNothing has the unpacking of Prometheus' package fail after the program was written.
 func TestAFailedUnpackLeavesNothing(t *testing.T) {
 	t.Parallel()
 	cache, system := t.TempDir(), t.TempDir()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMissingToolsAreNamed runs commands where what they need is missing or too old.
+// TestMissingToolsAreNamed runs commands while a tool that they need is missing or too old.
 func TestMissingToolsAreNamed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -24,7 +24,7 @@ func TestMissingToolsAreNamed(t *testing.T) {
 			}
 			n.env = append(n.env, c.env...)
 			if out, code := n.run("bash", "-c", c.command); code == 0 || !strings.Contains(out, c.want) {
-				t.Errorf("exit code %d, want another one than 0 and %q:\n%s", code, c.want, out)
+				t.Errorf("exit code %d, want a failure with %q:\n%s", code, c.want, out)
 			}
 		})
 	}

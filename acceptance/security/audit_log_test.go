@@ -15,7 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// texts returns all texts in a JSON value, named by where they are.
+// texts adds all texts in a JSON value to a map, by their position.
 func texts(where string, value any, into map[string]string) {
 	switch v := value.(type) {
 	case string:
@@ -31,8 +31,8 @@ func texts(where string, value any, into map[string]string) {
 	}
 }
 
-// TestTheAuditLogShowsNamesAndNoTexts shows what who reads the audit log learns: names in paths, field
-// names, numbers, and the query of a GET. Every text in a body or in an answer is an HMAC.
+// TestTheAuditLogShowsNamesAndNoTexts shows what a reader of the audit log learns: names in paths, field names, numbers, and
+// the query of a GET. Every text in a body or in an answer is an HMAC.
 func TestTheAuditLogShowsNamesAndNoTexts(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
@@ -88,12 +88,12 @@ func TestTheAuditLogShowsNamesAndNoTexts(t *testing.T) {
 		t.Errorf("only %d HMACs and %d names were seen", hashed, names)
 	}
 	if queries == 0 || failures == 0 {
-		t.Error("no query, or no error, is in clear text: what the docs say is not so any more")
+		t.Error("no query, or no error, is in clear text: the documents say otherwise")
 	}
 }
 
-// TestTheStorageShowsNamesAndNoSecrets looks into the files of Vault's storage, as who has stolen them
-// would: Vault encrypts the entries, but not their keys, which hold the names.
+// TestTheStorageShowsNamesAndNoSecrets reads the files of Vault's storage, as a thief would. Vault encrypts the entries, but
+// not their keys, which contain the names.
 func TestTheStorageShowsNamesAndNoSecrets(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewAt(t, fixture.NewVault(t, 1), "pagero", fixture.LoginConfig())
@@ -121,11 +121,11 @@ func TestTheStorageShowsNamesAndNoSecrets(t *testing.T) {
 		}
 		named = named || bytes.Contains(content, []byte("account/acme-of-the-storage"))
 		if bytes.Contains(content, []byte("customer-of-the-storage")) {
-			t.Errorf("%s names the account of a login that has begun", path)
+			t.Errorf("%s names the account of a pending login", path)
 		}
 		return err
 	}))
 	if !named {
-		t.Error("no name is in clear text: what the docs say is not so any more, or these are not the files")
+		t.Error("no name is in clear text: either the documents are outdated, or these are not the right files")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// attackers is how many strangers come to the callback at once.
+// attackers is how many strangers call the callback at once.
 const attackers = 16
 
 func TestAForgedStateIsRefused(t *testing.T) {
@@ -40,7 +40,7 @@ func TestAForgedStateIsRefused(t *testing.T) {
 		f.Do(http.MethodPost, "callback", fixture.FieldsOf(parameters)).WantError(http.StatusBadRequest, "not known here any more")
 	}
 	f.WantLogins(map[string]int{})
-	f.WantPage(f.GetCallback(back), http.StatusOK, "connected") // the real one still works
+	f.WantPage(f.GetCallback(back), http.StatusOK, "connected") // the real state still works
 }
 
 func TestAStateWorksOnce(t *testing.T) {
@@ -48,7 +48,7 @@ func TestAStateWorksOnce(t *testing.T) {
 	f := fixture.NewForLogins(t)
 	back := f.LogInUpToCallback(f.Authorize("acme", nil))
 	f.WantPage(f.GetCallback(back), http.StatusOK, "connected")
-	another := f.LogInUpToCallback(f.Authorize("other", nil)) // a code that has not been used
+	another := f.LogInUpToCallback(f.Authorize("other", nil)) // its code has not been used
 	f.WantUnchanged("acme", func() {
 		f.WantPage(f.GetCallback(back), http.StatusBadRequest, "new link")
 		f.WantPage(f.GetCallback(url.Values{"state": back["state"], "code": another["code"], "iss": back["iss"]}), http.StatusBadRequest, "new link")
@@ -56,8 +56,8 @@ func TestAStateWorksOnce(t *testing.T) {
 	f.WantLogins(map[string]int{"ok": 1})
 }
 
-// Whoever puts the answer to his own login under the state of somebody else's would connect the
-// other account to his user. The code belongs to the verifier of its own login (RFC 7636).
+// An attacker who sends the code of their own login with the state of another login would connect the other account to
+// their user. The server refuses, because the code belongs to the verifier of its own login (RFC 7636).
 func TestACodeIsRefusedWithTheStateOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -84,7 +84,7 @@ func TestARedirectURIThatIsNotTheClientsIsRefused(t *testing.T) {
 	} {
 		f.Do(http.MethodPost, "authorize/acme", fixture.Fields{"redirect_uri": uri}).WantError(http.StatusBadRequest, "redirect_uri", "default")
 	}
-	// Nor does anything that comes to the callback send a browser anywhere.
+	// No parameter of the callback redirects a browser.
 	back := f.LogInUpToCallback(f.Authorize("acme", fixture.Fields{"redirect_uri": f.CallbackURL()}))
 	for _, name := range []string{"redirect_uri", "redirect_url", "next", "url", "authorization_url"} {
 		back.Set(name, "https://evil.example.com/")
@@ -121,8 +121,7 @@ func TestHTMLFromOutsideIsNotOnThePage(t *testing.T) {
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 }
 
-// TestStrangersLeaveNothingBehind sends callbacks with states that were made up, as many as a
-// stranger has patience for.
+// TestStrangersLeaveNothingBehind sends thousands of callbacks with made-up states.
 func TestStrangersLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLoginsInOwnVault(t)
@@ -133,7 +132,7 @@ func TestStrangersLeaveNothingBehind(t *testing.T) {
 		fixture.Must(t, err)
 		return bytes
 	}
-	sendMadeUpCallbacks(f, 2000) // until the memory that any load takes is taken
+	sendMadeUpCallbacks(f, 2000) // warm up, because any load takes some memory
 	before := memory()
 
 	sendMadeUpCallbacks(f, 10_000)
@@ -144,7 +143,7 @@ func TestStrangersLeaveNothingBehind(t *testing.T) {
 		t.Errorf("the plugin's memory has grown by %d MiB", grown>>20)
 	}
 	if n := f.PendingLogins(); n != 1 {
-		t.Errorf("%d logins are stored, want the one that has begun", n)
+		t.Errorf("%d logins are stored, want the one that is pending", n)
 	}
 	f.WantLogins(map[string]int{})
 	f.WantPage(f.GetCallback(back), http.StatusOK, "connected")
@@ -184,8 +183,8 @@ func sendMadeUpCallbacks(f *fixture.Fixture, n int) {
 	}
 }
 
-// Vault writes the address of a request to the audit log in clear text, and with it the code that a
-// browser brings in the query. This shows that the code is of no use to a reader of the log.
+// Vault writes the address of a request to the audit log in clear text, including the code in the query of a callback. A
+// reader of the log cannot use that code.
 func TestACodeFromTheAuditLogIsUseless(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -198,13 +197,13 @@ func TestACodeFromTheAuditLogIsUseless(t *testing.T) {
 	fixture.Must(t, err)
 	back := logged.Query()
 	if back.Get("code") == "" || back.Get("state") == "" {
-		t.Fatalf("there is no code in %q; what the docs and this test say is not so any more", logged)
+		t.Fatalf("there is no code in %q, although the documents say so", logged)
 	}
 
 	f.WantUnchanged("acme", func() {
-		// Not at the callback: state and code have been used.
+		// The callback refuses it: state and code have been used.
 		f.WantPage(f.GetCallback(back), http.StatusBadRequest, "new link")
-		// Not at the server: it wants the client's secret, and the verifier.
+		// The server refuses it: it requires the client's secret and the verifier.
 		stolen := url.Values{
 			"grant_type": {"authorization_code"}, "code": back["code"], "redirect_uri": {f.CallbackURL()}, "client_id": {sandbox.DefaultClientID},
 		}
@@ -214,7 +213,7 @@ func TestACodeFromTheAuditLogIsUseless(t *testing.T) {
 	})
 	f.Write("refresh/acme", nil)
 	f.WantAPIAccepts(f.AccessToken("acme"))
-	// Even who has the secret, too, gets nothing.
+	// Even the client's secret does not help.
 	answer := askForTokens(f, url.Values{
 		"grant_type": {"authorization_code"}, "code": back["code"], "redirect_uri": {f.CallbackURL()},
 		"client_id": {sandbox.DefaultClientID}, "client_secret": {sandbox.DefaultClientSecret},
@@ -239,7 +238,7 @@ func TestACodeThatIsPostedIsNotInTheAuditLog(t *testing.T) {
 	}
 }
 
-// A code that somebody gets hold of before Vault does takes the verifier, which only Vault has.
+// A thief who gets a code before Vault does also needs the verifier, which only Vault has.
 func TestACodeIsUselessWithoutTheVerifier(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -274,7 +273,7 @@ func parameter(t *testing.T, address, name string) string {
 	return u.Query().Get(name)
 }
 
-// postCallback brings them as a browser does that posts a form.
+// postCallback sends parameters to the callback as a browser does with response_mode form_post.
 func postCallback(f *fixture.Fixture, parameters url.Values) sandbox.Page {
 	f.T.Helper()
 	page, err := f.Post(http.DefaultClient, f.CallbackURL(), parameters)
@@ -282,7 +281,7 @@ func postCallback(f *fixture.Fixture, parameters url.Values) sandbox.Page {
 	return page
 }
 
-// auditedCallbacks returns the requests to the mount's callback that are in the audit log.
+// auditedCallbacks returns the requests to the mount's callback in the audit log.
 func auditedCallbacks(f *fixture.Fixture) []auditedRequest {
 	f.T.Helper()
 	content, err := os.ReadFile(f.Node.AuditLog())
@@ -301,7 +300,7 @@ func auditedCallbacks(f *fixture.Fixture) []auditedRequest {
 	return found
 }
 
-// auditedRequest is what the audit log says of a request.
+// auditedRequest is a request in the audit log.
 type auditedRequest struct {
 	Path      string         `json:"path"`
 	Operation string         `json:"operation"`

@@ -10,8 +10,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// TestNoSecretIsLogged uses every path, in success and failure, and looks for every secret in
-// Vault's log, which is at trace level and has the plugin's, and in the audit log.
+// TestNoSecretIsLogged uses every path with success and with failure. No secret may be in the audit log or in Vault's log,
+// which contains the plugin's log and is at trace level.
 func TestNoSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
@@ -37,7 +37,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	f.Do(http.MethodGet, "token/wrong", nil)
 	f.Do(http.MethodPost, "accounts/acme", fixture.Fields{"refresh_token": secrets["first refresh token"], "unknown": 1})
 	for _, body := range []string{
-		`{"error":"server_error","error_description":"` + newest + `"}`, // echoes what it was sent
+		`{"error":"server_error","error_description":"` + newest + `"}`, // echoes the token
 		`{"access_token":"` + newest,                                    // truncated JSON
 	} {
 		fault, err := f.Sandbox.SetFault(sandbox.Fault{Count: 1, Action: sandbox.ActionStatus, Status: http.StatusInternalServerError, Body: body})
@@ -54,7 +54,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 	f.WantNotLogged(secrets)
 }
 
-// TestNoSecretOfALoginGetsOut does the same for logins, and looks at the pages, too.
+// TestNoSecretOfALoginGetsOut does the same for logins. It also checks the pages.
 func TestNoSecretOfALoginGetsOut(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewForLogins(t)
@@ -78,19 +78,19 @@ func TestNoSecretOfALoginGetsOut(t *testing.T) {
 	fixture.Must(t, err)
 	note(f.GetCallback(back), f.GetCallback(back))
 	if echo.Hits() != 1 {
-		t.Error("the answer that has the tokens in the wrong place did not come")
+		t.Error("the answer with tokens in the wrong fields was not sent")
 	}
 	broken, err := f.Sandbox.SetFault(sandbox.Fault{When: sandbox.FaultAfter, Count: 1, Action: sandbox.ActionTruncate, Bytes: 60})
 	fixture.Must(t, err)
 	note(f.GetCallback(f.LogInUpToCallback(f.Authorize("acme", nil))))
 	if broken.Hits() != 1 {
-		t.Error("the answer that breaks off did not come")
+		t.Error("the truncated answer was not sent")
 	}
 	kept := fixture.Credentials()
 	kept["keep_password"], kept["refresh_on_read"] = true, true
 	f.Write("accounts/acme", kept)
 	f.Sandbox.RevokeUser(sandbox.DefaultUsername)
-	accessTokens = append(accessTokens, f.AccessToken("acme")) // after a login by itself
+	accessTokens = append(accessTokens, f.AccessToken("acme")) // after a login with the kept password
 	fixture.Must(t, f.Node.Reload(f.Ctx, f.Mount+"/"))
 	answers = append(answers, string(f.Read("accounts/acme").Raw), string(f.Do(http.MethodDelete, "accounts/bob", nil).Raw))
 	fixture.Must(t, f.Sandbox.Pause())
@@ -100,7 +100,7 @@ func TestNoSecretOfALoginGetsOut(t *testing.T) {
 	if newest, err := f.Sandbox.UserRefreshToken(sandbox.DefaultUsername); err != nil || !strings.HasPrefix(newest, fixture.RefreshTokenPrefix) {
 		t.Fatalf("refresh tokens begin with something else: %v", err)
 	}
-	if len(secrets) < 9 { // three, and a verifier for each of six codes
+	if len(secrets) < 9 { // three, and the verifiers of six codes
 		t.Fatalf("there are too few secrets to look for: %d", len(secrets))
 	}
 	for i, token := range accessTokens {

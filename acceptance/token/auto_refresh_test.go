@@ -8,24 +8,24 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/fixture"
 )
 
-// Vault kicks every minute; between two kicks the plugin goes on by itself.
+// Vault calls the plugin's periodic function once a minute. In between, the plugin refreshes accounts by itself.
 func TestNoReaderWaitsWithAutoRefresh(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
 	fixture.Must(t, f.Sandbox.SetAccessTokenLifetime(10*time.Second))
 	f.Write("accounts/acme", fixture.Fields{"auto_refresh": true})
-	f.WaitFor("the first exchange that nobody asked for", func() bool { return f.Read("accounts/acme").Text("state") == "ready" })
+	f.WaitFor("the first exchange without a reader", func() bool { return f.Read("accounts/acme").Text("state") == "ready" })
 	f.AccessToken("acme")
 	before := f.Exchanges()
-	f.WaitFor("three more, with readers all the time", func() bool {
+	f.WaitFor("three more exchanges while readers read", func() bool {
 		f.WantAPIAccepts(f.AccessToken("acme"))
 		return f.Exchanges() >= before+3
 	})
 	if text := f.Metrics(); !strings.Contains(text, `pagero_token_reads_total{source="exchange"} 0`) {
-		t.Errorf("a reader has waited:\n%s", text)
+		t.Errorf("a reader had to wait for an exchange:\n%s", text)
 	}
 	if stats := f.Sandbox.Stats(); stats.Replays != 0 {
-		t.Errorf("%d refresh tokens came twice", stats.Replays)
+		t.Errorf("%d refresh tokens were presented twice", stats.Replays)
 	}
 	if complete := f.Read("status").Data["complete"]; complete != true {
 		t.Errorf("the survey is complete: %v", complete)

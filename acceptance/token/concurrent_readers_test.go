@@ -13,7 +13,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// readers is how many read at once.
+// readers is the number of concurrent readers.
 const readers = 300
 
 func TestManyReadersOfAnExpiredTokenMakeOneExchange(t *testing.T) {
@@ -21,10 +21,10 @@ func TestManyReadersOfAnExpiredTokenMakeOneExchange(t *testing.T) {
 	f := fixture.NewEnrolled(t)
 	fixture.Must(t, f.Sandbox.SetAccessTokenLifetime(time.Second))
 	expired := f.Read("token/acme")
-	expiry := fixture.ParseTime(t, expired.Text("expire_time")).Add(time.Second) // it was cut to the second
+	expiry := fixture.ParseTime(t, expired.Text("expire_time")).Add(time.Second) // the API cuts times to the second
 	f.WaitFor("the token to expire", func() bool { return time.Now().After(expiry) })
 	fixture.Must(t, f.Sandbox.SetAccessTokenLifetime(10*time.Minute))
-	// The exchange takes a while, so that all readers come while it is in flight.
+	// The exchange takes long enough for all readers to arrive while it is in progress.
 	_, err := f.Sandbox.SetFault(sandbox.Fault{Count: 1, Delay: 2 * time.Second})
 	fixture.Must(t, err)
 	before := f.Exchanges()
@@ -40,8 +40,8 @@ func TestManyReadersOfAnExpiredTokenMakeOneExchange(t *testing.T) {
 	f.WantAPIAccepts(tokens[0])
 }
 
-// readAtOnce reads the token of acme with many readers, each on a connection of its own, which
-// must all succeed, and returns their access tokens.
+// readAtOnce reads the token of acme with many readers, each on its own connection, and returns their access tokens. All
+// reads must succeed.
 func readAtOnce(f *fixture.Fixture) []string {
 	f.T.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -87,7 +87,7 @@ func TestAReaderThatGoesAwayDoesNotStopTheExchange(t *testing.T) {
 	fixture.Must(t, fault.Wait(f.Ctx, 1))
 	leave()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Fatalf("the reader should have gone while the exchange was held: %v", err)
+		t.Fatalf("the reader should have left while the exchange was held: %v", err)
 	}
 	fault.Clear()
 

@@ -155,7 +155,7 @@ func TestAnUnreachableServerIs503WithoutATokenAndAWarningWithOne(t *testing.T) {
 	wantNoSecretIn(f, a)
 
 	fixture.Must(t, f.Sandbox.Resume())
-	f.Write("refresh/acme", nil) // an operator need not wait for the next attempt
+	f.Write("refresh/acme", nil) // a forced refresh does not wait for the next attempt
 	token := f.AccessToken("acme")
 
 	fixture.Must(t, f.Sandbox.Pause())
@@ -182,7 +182,7 @@ func TestAFailingRefreshIsAWarningWhileTheTokenWorks(t *testing.T) {
 		t.Error("another token was returned")
 	}
 	if ttl := inWindow.Integer("ttl"); ttl < 3 {
-		t.Errorf("ttl %d: Vault Secrets Operator takes 2 and less for a rotation to come", ttl)
+		t.Errorf("ttl %d: for Vault Secrets Operator, 2 or less means that a rotation is about to happen", ttl)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestAServerThatFailsLeavesTheAccountInDoubtAndRecovers(t *testing.T) {
 	}
 }
 
-// wantNoSecretIn asserts that the answer has no secret of the stage in it.
+// wantNoSecretIn asserts that the answer contains no secret of the fixture.
 func wantNoSecretIn(f *fixture.Fixture, a fixture.Answer) {
 	f.T.Helper()
 	for _, secret := range []string{f.FirstRefreshToken, sandbox.DefaultClientSecret, "not-the-secret"} {

@@ -8,7 +8,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// oddClient has an id and a secret that RFC 6749 section 2.3.1 wants form-encoded.
+// oddClient has an ID and a secret that must be form-encoded (RFC 6749, section 2.3.1).
 var oddClient = sandbox.Client{ID: "cl ient:1", Secret: "p+w%/ü&="}
 
 func TestTheTokenRequestIsByteForByteAsDocumented(t *testing.T) {
@@ -21,7 +21,7 @@ func TestTheTokenRequestIsByteForByteAsDocumented(t *testing.T) {
 		name, method  string
 		client        sandbox.Client
 		authorization string
-		rest          string // of the form, after the refresh token
+		rest          string // the form after the refresh token
 	}{
 		{"basic by default", "", sandbox.DefaultClients()[0], basic("sandbox-client", "sandbox-secret"), ""},
 		{"basic", "client_secret_basic", oddClient, basic("cl+ient%3A1", "p%2Bw%25%2F%C3%BC%26%3D"), ""},

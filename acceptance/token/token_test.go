@@ -14,7 +14,7 @@ import (
 func TestAReadReturnsATokenThatTheAPIAccepts(t *testing.T) {
 	t.Parallel()
 	f := fixture.NewEnrolled(t)
-	f.WantExchanges(0) // enrolling spends nothing
+	f.WantExchanges(0) // enrolment spends no refresh token
 
 	token := f.AccessToken("acme")
 
@@ -36,7 +36,7 @@ func TestASecondReadReturnsTheSameTokenWithoutAnExchange(t *testing.T) {
 	})
 	f.WantExchanges(1)
 
-	// Vault Secrets Operator restarts workloads when any other field changes.
+	// Vault Secrets Operator restarts workloads if any other field changes.
 	for _, a := range []fixture.Answer{first, second} {
 		delete(a.Data, "ttl")
 	}
@@ -61,7 +61,7 @@ func TestTheAnswerHasTheFieldsThatAgentAndOperatorNeed(t *testing.T) {
 	if got := a.Text("token_type"); got != "Bearer" {
 		t.Errorf("token_type %q", got)
 	}
-	if got := a.Integer("rotation_period"); got != 480 { // 600 s less the default min_ttl
+	if got := a.Integer("rotation_period"); got != 480 { // 600 s minus the default min_ttl
 		t.Errorf("rotation_period %d", got)
 	}
 	if got := a.Integer("ttl"); got < 400 || got > 480 {
@@ -76,7 +76,7 @@ func TestTheAnswerHasTheFieldsThatAgentAndOperatorNeed(t *testing.T) {
 		t.Errorf("the token expires in %v", life)
 	}
 	if a.LeaseID != "" || a.Lease != 0 {
-		t.Errorf("the answer has the lease %q of %d s", a.LeaseID, a.Lease)
+		t.Errorf("the answer has the lease %q with %d s", a.LeaseID, a.Lease)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestMinTTLOnAReadCountsForAtMostHalfOfTheLifetime(t *testing.T) {
 		a.WantStatus(http.StatusOK)
 		a.WantWarning("min_ttl")
 		if a.Text("access_token") != first {
-			t.Errorf("%s: a reader has forced a rotation", a.Request)
+			t.Errorf("%s: a reader forced a rotation", a.Request)
 		}
 	}
 	f.WantExchanges(1)
@@ -202,7 +202,7 @@ func TestListsTakeAfterAndLimit(t *testing.T) {
 	} {
 		a := f.Do(http.MethodGet, path, nil)
 		if want == nil {
-			a.WantStatus(http.StatusNotFound) // Vault's answer to an empty list
+			a.WantStatus(http.StatusNotFound) // Vault's answer if the list is empty
 			continue
 		}
 		a.WantStatus(http.StatusOK)

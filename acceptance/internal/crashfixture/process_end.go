@@ -8,11 +8,11 @@ import (
 
 // ProcessEnd is the end of a process that may have been waiting for an answer.
 type ProcessEnd struct {
-	What          string    // completes "a kill …" in the log of lost answers
-	before, after time.Time // the process ended between these two
-	Began         time.Time // the earliest start of the interrupted exchanges; zero if it is not known
-	takenOver     time.Time // when another process had taken over; zero if it is not known
-	Orderly       bool      // the process had time to save its tokens, so its end excuses no loss
+	What          string        // completes "a kill …" in the log of lost answers
+	before, after time.Time     // the process ended between these two
+	Began         time.Time     // the earliest start of the interrupted exchanges; zero if it is not known
+	takenOver     time.Time     // when another process had taken over; zero if it is not known
+	Orderly       bool          // the process had time to save its tokens, so its end excuses no loss
 	Frozen        *harness.Node // the node, if it was frozen instead of killed
 }
 

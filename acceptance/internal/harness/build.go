@@ -15,23 +15,23 @@ import (
 	"syscall"
 )
 
-// Plugin is a plugin binary and how it is registered.
+// Plugin is a plugin binary with its registration.
 type Plugin struct {
 	Name    string // of the binary and in Vault's catalog
-	Version string // semantic, with a leading v; empty where the plugin reports none
+	Version string // semantic, with a leading v; empty if the plugin reports none
 	Path    string
 	SHA256  string // hexadecimal
-	Command string // name in the plugin directory; empty: the same as Name
+	Command string // its name in the plugin directory; empty if it is Name
 }
 
-// BuildOptions say what BuildPlugin builds.
+// BuildOptions describe what BuildPlugin builds.
 type BuildOptions struct {
 	Name    string
 	Version string
 	Module  string   // directory of the go.mod, relative to the repository's root
 	Package string   // relative to Module, such as ./cmd/x
 	LDFlags []string // passed to the linker
-	NoRace  bool     // never with the race detector, for measurements
+	NoRace  bool     // never use the race detector, for benchmarks
 }
 
 // BuildPlugin builds a plugin into dir. It has the race detector if the calling program has it.
@@ -100,7 +100,7 @@ func PageroPlugin(ctx context.Context, dir, version string) (Plugin, error) {
 	return BuildPlugin(ctx, dir, pageroBuild(version))
 }
 
-// pageroBuild says how the plugin of this repository is built.
+// pageroBuild returns how the plugin of this repository is built.
 func pageroBuild(version string) BuildOptions {
 	return BuildOptions{
 		Name:    "vault-plugin-pagero",
@@ -132,11 +132,10 @@ func fileSHA256(path string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// linkOrCopy makes the file src available as dst, as a hard link where that is possible. A dst that is
-// there is left alone.
+// linkOrCopy makes the file src available as dst, with a hard link if possible. It does not change an existing dst.
 func linkOrCopy(src, dst string) error {
 	err := os.Link(src, dst)
-	if err == nil || errors.Is(err, os.ErrExist) { // it may be running, and must not be written over
+	if err == nil || errors.Is(err, os.ErrExist) { // it may be running, so it must not be overwritten
 		return nil
 	}
 	content, err := os.ReadFile(src)

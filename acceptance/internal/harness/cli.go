@@ -13,24 +13,24 @@ import (
 	"syscall"
 )
 
-// CLIResult is what a command printed and how it ended.
+// CLIResult is the output and the exit code of a command.
 type CLIResult struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// CLI runs the vault command as a user would, with the given Vault token.
+// CLI runs the vault command with a Vault token, as a user does.
 func (n *Node) CLI(ctx context.Context, token string, args ...string) (CLIResult, error) {
 	return n.run(ctx, append(n.environment(), "VAULT_TOKEN="+token), n.cluster.vault, args...)
 }
 
-// RunProgram runs another program, such as a plugin by hand.
+// RunProgram runs another program, for example a plugin without Vault.
 func (n *Node) RunProgram(ctx context.Context, name string, args ...string) (CLIResult, error) {
 	return n.run(ctx, n.environment(), name, args...)
 }
 
-// Command is a program that finds the vault command on its PATH, behind the given directories, and
-// is logged in with the given Vault token. It leads a process group of its own, as from a terminal.
+// Command returns a command for a program. Its PATH begins with the given directories and contains the vault command. If token
+// is not empty, the program has that Vault token. It leads its own process group, like a program started in a terminal.
 func (n *Node) Command(ctx context.Context, token string, before []string, name string, args ...string) (*exec.Cmd, error) {
 	path, err := n.path(before...)
 	if err != nil {
@@ -46,8 +46,8 @@ func (n *Node) Command(ctx context.Context, token string, before []string, name 
 	return cmd, nil
 }
 
-// Shell runs commands of bash as a user would type them, in a directory ("" is the cluster's), with the
-// given Vault token. "vault" is the one of these tests. It stops at the first command that fails.
+// Shell runs commands with bash, as a user types them, with a Vault token. An empty dir is the directory of the cluster. The
+// vault command is the one of these tests. Shell stops at the first command that fails.
 func (n *Node) Shell(ctx context.Context, token, dir, commands string) (CLIResult, error) {
 	path, err := n.path()
 	if err != nil {
@@ -57,7 +57,7 @@ func (n *Node) Shell(ctx context.Context, token, dir, commands string) (CLIResul
 	return n.run(ctx, env, "bash", "-euo", "pipefail", "-c", "cd \"$0\"\n"+commands, cmp.Or(dir, n.cluster.Dir))
 }
 
-// path is a PATH with the vault command in it, behind the given directories.
+// path returns a PATH with the given directories and then the vault command.
 func (n *Node) path(before ...string) (string, error) {
 	bin := filepath.Join(n.cluster.Dir, "bin")
 	if err := os.MkdirAll(bin, 0o700); err != nil {
@@ -69,7 +69,7 @@ func (n *Node) path(before ...string) (string, error) {
 	return "PATH=" + strings.Join(append(before, bin, os.Getenv("PATH")), string(os.PathListSeparator)), nil
 }
 
-// run runs a program. Only a program that could not be run is an error.
+// run runs a program. It returns an error only if the program could not be run.
 func (n *Node) run(ctx context.Context, env []string, name string, args ...string) (CLIResult, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = env

@@ -15,15 +15,15 @@ import (
 // Options say what Start starts.
 type Options struct {
 	Nodes    int      // default 1
-	Plugins  []Plugin // to be put into the plugin directory and registered
-	LogLevel string   // default trace: what must not be logged must not be logged at any level
-	NoAudit  bool     // without an audit device, for measurements
+	Plugins  []Plugin // to install and register
+	LogLevel string   // default trace, because secrets must not be logged at any level
+	NoAudit  bool     // no audit device, for benchmarks
 }
 
-// Cluster is a running Vault of one or more nodes. Its methods may be called by several goroutines
-// at once, save those that start and stop nodes: of these one at a time, for each node.
+// Cluster is a running Vault of one or more nodes. Several goroutines may call its methods at once, except those that start
+// and stop nodes: for each node, only one goroutine at a time may call these.
 type Cluster struct {
-	Dir       string // everything is below it
+	Dir       string // contains all files of the cluster
 	PluginDir string
 	Nodes     []*Node
 	RootToken string
@@ -33,8 +33,8 @@ type Cluster struct {
 	unseal  string
 }
 
-// Start runs a Vault: nodes with raft storage, initialised, unsealed, with an audit device (secrets
-// hashed, as they are by default) and the plugins registered. The caller closes the cluster.
+// Start starts a Vault whose nodes have raft storage. It initialises and unseals it, enables an audit device that hashes
+// secrets, which is the default, and registers the plugins. The caller must close the cluster.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	options.Nodes = max(options.Nodes, 1)
 	if options.LogLevel == "" {
@@ -48,7 +48,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil { // Vault resolves them, too
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // Vault resolves links, too
 		return nil, err
 	}
 	c := &Cluster{Dir: dir, PluginDir: filepath.Join(dir, "plugins"), options: options, vault: vault}
@@ -59,7 +59,7 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	return c, nil
 }
 
-// start brings the cluster up.
+// start starts and sets up the nodes.
 func (c *Cluster) start(ctx context.Context) error {
 	if err := c.installPlugins(); err != nil {
 		return err
@@ -96,7 +96,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// installPlugins puts the plugins into the plugin directory.
+// installPlugins installs the plugins in the plugin directory.
 func (c *Cluster) installPlugins() error {
 	if err := os.MkdirAll(c.PluginDir, 0o700); err != nil {
 		return err
@@ -109,12 +109,12 @@ func (c *Cluster) installPlugins() error {
 	return nil
 }
 
-// InstallPlugin puts a binary into the plugin directory under a name of its own.
+// InstallPlugin installs a binary in the plugin directory under this name.
 func (c *Cluster) InstallPlugin(binary, name string) error {
 	return linkOrCopy(binary, filepath.Join(c.PluginDir, name))
 }
 
-// addNode configures and starts the node with the number i. All but the first join the first.
+// addNode configures and starts node i. All nodes except the first one join the first one.
 func (c *Cluster) addNode(ctx context.Context, i int) (*Node, error) {
 	address, err := FreeAddress(ctx)
 	if err != nil {
@@ -136,7 +136,7 @@ func (c *Cluster) addNode(ctx context.Context, i int) (*Node, error) {
 	return node, node.Start(ctx)
 }
 
-// initialise makes the keys: one share is enough here.
+// initialise creates the keys. One share is enough here.
 func (c *Cluster) initialise(ctx context.Context) error {
 	answer, err := c.Nodes[0].Client().Sys().InitWithContext(ctx, &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
@@ -146,8 +146,8 @@ func (c *Cluster) initialise(ctx context.Context) error {
 	return nil
 }
 
-// join starts the other nodes, and waits until all have a vote: a node without one does not take
-// over when the active node is gone.
+// join starts the other nodes and waits until all of them are voters. A node without a vote cannot take over from the active
+// node.
 func (c *Cluster) join(ctx context.Context) error {
 	client := c.Nodes[0].Client()
 	_, err := client.Logical().WriteWithContext(ctx, "sys/storage/raft/autopilot/configuration",
@@ -172,7 +172,7 @@ func (c *Cluster) join(ctx context.Context) error {
 	})
 }
 
-// Active returns the node that is active now, and waits for one. A frozen one does not count.
+// Active waits for an active node and returns it. A frozen node does not count.
 func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -195,8 +195,8 @@ func (c *Cluster) Active(ctx context.Context) (*Node, error) {
 	return active, err
 }
 
-// Agreed waits until every running node that is not frozen is unsealed and says the same of who is
-// active, and returns that node. Before that, one that was active may not know yet that it is not.
+// Agreed waits until all running nodes are unsealed and name the same active node, and returns that node. Frozen nodes do not
+// count. Before that, a node may not know yet that it is no longer active.
 func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 	var active *Node
 	err := Until(ctx, "all nodes to agree on the active one", func(ctx context.Context) (bool, error) {
@@ -215,7 +215,7 @@ func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 				active, says = node, node.Address
 			}
 			if says == "" || leader != "" && says != leader {
-				return false, fmt.Errorf("%s says that %q is active, another %q", node.Name, says, leader)
+				return false, fmt.Errorf("%s says that %q is active, another node says %q", node.Name, says, leader)
 			}
 			leader = says
 		}
@@ -224,8 +224,8 @@ func (c *Cluster) Agreed(ctx context.Context) (*Node, error) {
 	return active, err
 }
 
-// Close stops every node and removes the files. It fails when a node does not end, or a plugin reported
-// a data race or outlived its Vault; the files stay then.
+// Close stops every node and removes the files. It fails, and keeps the files, if a node does not end, or if a plugin reported
+// a data race or outlived its Vault.
 func (c *Cluster) Close() error {
 	if err := c.stop(); err != nil {
 		return fmt.Errorf("%w\nVault's log and data are kept in %s", err, c.Dir)
@@ -233,12 +233,12 @@ func (c *Cluster) Close() error {
 	return os.RemoveAll(c.Dir)
 }
 
-// CloseKeepingFiles is Close, but the logs and everything else stay, to find out what went wrong.
+// CloseKeepingFiles is Close, but keeps all files, for finding out what went wrong.
 func (c *Cluster) CloseKeepingFiles() error {
 	return c.stop()
 }
 
-// stop ends all processes and looks for what they left behind.
+// stop ends all processes, and checks for leftover plugins and data races.
 func (c *Cluster) stop() error {
 	var errs []error
 	for _, node := range c.Nodes {
@@ -255,7 +255,7 @@ func (c *Cluster) stop() error {
 	return errors.Join(append(errs, err, c.findRaces())...)
 }
 
-// killedVault says whether a node was killed, and so could not end its plugins.
+// killedVault reports whether a node was killed. Such a node could not end its plugins.
 func (c *Cluster) killedVault() bool {
 	for _, node := range c.Nodes {
 		if node.killed.Load() {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAHangIsPutDownToRaftOnlyWhereTheDumpShowsIt(t *testing.T) {
+func TestAHangIsExcusedOnlyIfTheDumpShowsRaft(t *testing.T) {
 	const (
 		signal  = "10:00:00 [INFO] core: marked as sealed\nSIGQUIT: quit\nPC=0x1 m=0\n"
 		waits   = "github.com/hashicorp/vault/physical/raft.(*RaftBackend).TeardownCluster(0x1)\n"
@@ -20,12 +20,12 @@ func TestAHangIsPutDownToRaftOnlyWhereTheDumpShowsIt(t *testing.T) {
 		log  string
 		want bool
 	}{
-		"it waits for a stuck replication":   {log: signal + waits + stuck, want: true},
-		"it waits for something else":        {log: signal + waits},
-		"a plugin's clean-up does not end":   {log: signal + cleanup + stuck},
-		"it was so in an earlier life":       {log: signal + waits + stuck + signal + cleanup},
-		"there is no dump":                   {log: "10:00:00 [INFO] core: marked as sealed\n"},
-		"the log speaks of it, without dump": {log: waits + stuck},
+		"it waits for a stuck replication": {log: signal + waits + stuck, want: true},
+		"it waits for something else":      {log: signal + waits},
+		"a plugin's clean-up does not end": {log: signal + cleanup + stuck},
+		"an earlier process hung so":       {log: signal + waits + stuck + signal + cleanup},
+		"there is no dump":                 {log: "10:00:00 [INFO] core: marked as sealed\n"},
+		"the log has it outside of a dump": {log: waits + stuck},
 	} {
 		if got := waitsForRaft(c.log); got != c.want {
 			t.Errorf("%s: %t, want %t", name, got, c.want)

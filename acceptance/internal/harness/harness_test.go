@@ -12,7 +12,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// startWithBarePlugin starts a cluster with the smallest plugin mounted at bare/.
+// startWithBarePlugin starts a cluster and mounts the smallest plugin at bare/.
 func startWithBarePlugin(t *testing.T, nodes int) (context.Context, *harness.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -67,7 +67,7 @@ func TestANodeCanBeSealedRestartedAndReloaded(t *testing.T) {
 	pluginPIDs(ctx, t, node)
 }
 
-func TestAnActiveNodeThatIsGoneIsReplacedByAnother(t *testing.T) {
+func TestAnotherNodeReplacesTheActiveOne(t *testing.T) {
 	ctx, cluster := startWithBarePlugin(t, 3)
 	replaced := func(what string, replace func(*harness.Node) error) *harness.Node {
 		t.Helper()
@@ -95,7 +95,7 @@ func TestAnActiveNodeThatIsGoneIsReplacedByAnother(t *testing.T) {
 	must(t, err)
 }
 
-// processesOf returns the command lines of the processes that name the cluster's directory.
+// processesOf returns the command lines that contain the cluster's directory.
 func processesOf(t *testing.T, cluster *harness.Cluster) string {
 	t.Helper()
 	all, err := harness.ListProcesses(context.WithoutCancel(t.Context()))
@@ -109,7 +109,7 @@ func processesOf(t *testing.T, cluster *harness.Cluster) string {
 	return found
 }
 
-// pluginPIDs uses the plugin, so that Vault has started it, and returns its process ids.
+// pluginPIDs uses the plugin, so that Vault starts it, and returns its process IDs.
 func pluginPIDs(ctx context.Context, t *testing.T, node *harness.Node) map[int]bool {
 	t.Helper()
 	writeAndRead(ctx, t, node)
@@ -125,7 +125,7 @@ func pluginPIDs(ctx context.Context, t *testing.T, node *harness.Node) map[int]b
 	return pids
 }
 
-// writeAndRead asserts that the plugin answers with what was written to it.
+// writeAndRead asserts that the plugin returns what was written to it.
 func writeAndRead(ctx context.Context, t *testing.T, node *harness.Node) {
 	t.Helper()
 	vault := node.Client().Logical()
@@ -138,7 +138,7 @@ func writeAndRead(ctx context.Context, t *testing.T, node *harness.Node) {
 	}
 }
 
-// must ends the test on an error.
+// must ends the test if err is not nil.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

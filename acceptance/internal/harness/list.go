@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// ListProcesses lists the system's processes, with their command lines: from /proc where there is one,
-// because a small Linux has no ps, else with ps.
+// ListProcesses returns the processes of the system with their command lines. It reads /proc, because a small Linux system has
+// no ps. If there is no /proc, it runs ps.
 func ListProcesses(ctx context.Context) ([]Process, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(stats) == 0 {
@@ -22,14 +22,14 @@ func ListProcesses(ctx context.Context) ([]Process, error) {
 		dir := filepath.Dir(stat)
 		fields, err := os.ReadFile(stat)
 		if err != nil {
-			continue // it has ended since
+			continue // it has ended
 		}
 		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 		if err != nil {
 			continue
 		}
 		p := Process{Command: strings.TrimSpace(strings.ReplaceAll(string(line), "\x00", " "))}
-		// The name in parentheses may itself hold spaces and parentheses. Then come state and parent.
+		// The name in parentheses may contain spaces and parentheses. State and parent follow it.
 		numbers := string(fields[strings.LastIndexByte(string(fields), ')')+1:])
 		var state string
 		if _, err := fmt.Sscan(numbers, &state, &p.Parent); err != nil {

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// LogFile returns the path of the server's log, which has its plugins' logs, too.
+// LogFile returns the path of the server's log. It contains the logs of its plugins, too.
 func (n *Node) LogFile() string { return filepath.Join(n.dir, "vault.log") }
 
-// AuditLog returns the path of the audit log. All nodes write to it: the device's path is the same for
-// the whole cluster.
+// AuditLog returns the path of the audit log. All nodes write to it, because the path of the device is the same in the whole
+// cluster.
 func (n *Node) AuditLog() string { return filepath.Join(n.cluster.Dir, "audit.log") }
 
 // LogTail returns the last lines of every node's log.
@@ -31,14 +31,15 @@ func (c *Cluster) LogTail(lines int) string {
 	return tail.String()
 }
 
-// hangsInRaft says whether the server's last dump of its goroutines shows that it waited for those of the raft
-// library, after it had ended the mounts. Two of them may wait for each other for ever, where replication to
-// another node ended just as it had more to send than is answered at once.
+// hangsInRaft reports whether the server waited for goroutines of the raft library after it had ended the mounts, according to
+// its last dump of goroutines. Two of them may wait for each other for ever, if replication to another node ends while many
+// answers of that node are outstanding.
 func (n *Node) hangsInRaft() bool {
 	content, err := os.ReadFile(n.LogFile())
 	return err == nil && waitsForRaft(string(content))
 }
 
+// waitsForRaft is hangsInRaft for the content of a log.
 func waitsForRaft(log string) bool {
 	at := strings.LastIndex(log, "\nSIGQUIT: quit")
 	if at < 0 {
@@ -48,8 +49,8 @@ func waitsForRaft(log string) bool {
 	return strings.Contains(dump, "raft.(*RaftBackend).TeardownCluster(") && strings.Contains(dump, "raft.(*Raft).pipelineReplicate(")
 }
 
-// findRaces returns an error with the race detector's report, if a plugin made one. Plugins write
-// it to their stderr, which Vault logs.
+// findRaces returns an error with the report of the race detector, if a plugin has written one. Plugins write it to stderr,
+// which Vault logs.
 func (c *Cluster) findRaces() error {
 	for _, node := range c.Nodes {
 		content, err := os.ReadFile(node.LogFile())

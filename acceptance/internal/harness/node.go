@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// startTimeout bounds the start of a node, and stopTimeout its end: Vault first lets requests end, for 90 s at
-// most, and a busy machine adds to that. Only what has failed takes so long.
+// startTimeout bounds the start of a node, and stopTimeout its end. Vault first lets requests end, which may take 90 s, and a
+// busy machine needs more. A node takes that long only if something has failed.
 const (
 	startTimeout = 90 * time.Second
 	stopTimeout  = 2 * time.Minute
@@ -71,8 +71,8 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 	if len(n.cluster.Nodes) > 0 {
 		leader = n.cluster.Nodes[0].Address
 	}
-	// A leader loses its lead when it hears nothing of the others for so many half seconds. On a busy
-	// machine that happens to a healthy one.
+	// A leader loses its lead if it hears nothing from the others for this many half seconds. On a busy machine that
+	// happens to a healthy leader.
 	multiplier := 1
 	if n.cluster.options.Nodes > 1 {
 		multiplier = 3
@@ -89,13 +89,13 @@ func (n *Node) writeConfig(address, clusterAddress string) error {
 	return os.WriteFile(filepath.Join(n.dir, "vault.hcl"), text.Bytes(), 0o600)
 }
 
-// Running says whether the node's process runs.
+// Running reports whether the node's process runs.
 func (n *Node) Running() bool {
 	p := n.process.Load()
 	return p != nil && p.running()
 }
 
-// Start starts the process, and returns when it answers. It may be sealed then.
+// Start starts the process and waits until it answers. It may be sealed then.
 func (n *Node) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -107,7 +107,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.process.Store(process)
 	return Until(ctx, n.Name+" to answer", func(ctx context.Context) (bool, error) {
 		if !n.Running() {
-			cancel() // waiting is in vain
+			cancel() // there is nothing to wait for
 			return false, fmt.Errorf("%s ended: %w", n.Name, process.err)
 		}
 		_, err := n.health(ctx)
@@ -115,8 +115,8 @@ func (n *Node) Start(ctx context.Context) error {
 	})
 }
 
-// Stop ends the process in the orderly way. It kills one that hangs, which is an error, unless Vault has done
-// its part and hangs in the raft library: a leader that lost the lead may, when it stood still before.
+// Stop ends the process in an orderly way. If the process hangs, Stop kills it and returns an error. It returns no error if
+// Vault has stopped and only the raft library hangs, which may happen to a leader that was frozen and lost the lead.
 func (n *Node) Stop(ctx context.Context) error {
 	if err := n.Thaw(); err != nil {
 		return err
@@ -130,38 +130,36 @@ func (n *Node) Stop(ctx context.Context) error {
 	return err
 }
 
-// StopGroup is Stop, but the signal goes to the whole process group, the plugins included, as when
-// a service manager ends a group.
+// StopGroup is Stop with a signal to the whole process group, including the plugins, as some service managers send it.
 func (n *Node) StopGroup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return n.process.Load().endGroup(ctx, syscall.SIGTERM)
 }
 
-// SignalGroup sends a signal that ends nothing to the server and its plugins.
+// SignalGroup sends a signal to the server and its plugins. The signal must not end the server.
 func (n *Node) SignalGroup(signal syscall.Signal) error {
 	return n.process.Load().signalGroup(signal)
 }
 
-// Kill ends the process with SIGKILL, as a crash would. Its plugins live on until they notice.
+// Kill ends the process with SIGKILL, like a crash. Its plugins run until they notice.
 func (n *Node) Kill(ctx context.Context) error {
 	n.killed.Store(true)
 	err := n.process.Load().end(ctx, syscall.SIGKILL)
 	return errors.Join(err, n.Thaw()) // for its plugins
 }
 
-// Freeze stops the server and its plugins with SIGSTOP, as a machine that hangs or a partition would:
-// its connections stay open and nothing comes over them. Requests to it need a timeout of their own.
-// Thaw ends it.
+// Freeze stops the server and its plugins with SIGSTOP, like a machine that hangs or a partition. Their connections stay open
+// but nothing comes over them, so requests need a timeout. Thaw ends it.
 func (n *Node) Freeze() error {
 	n.frozen.Store(true)
 	return n.process.Load().signalGroup(syscall.SIGSTOP)
 }
 
-// Frozen says whether the node was frozen and not thawed.
+// Frozen reports whether the node is frozen.
 func (n *Node) Frozen() bool { return n.frozen.Load() }
 
-// Thaw lets a frozen node go on; another is left alone.
+// Thaw resumes a frozen node. It does nothing to other nodes.
 func (n *Node) Thaw() error {
 	if !n.frozen.CompareAndSwap(true, false) {
 		return nil
@@ -189,22 +187,22 @@ func (n *Node) Seal(ctx context.Context) error {
 	return n.Client().Sys().SealWithContext(ctx)
 }
 
-// Unseal unseals the node and waits until it is active or standby. The key is taken once: a node
-// that is still joining the raft cluster unseals itself when it has joined, and one that is given
-// the key again meanwhile starts two elections, which take each other's news of a lost lead.
+// Unseal unseals the node and waits until it is active or standby. It sends the key only until the node accepts it once. A
+// node that is still joining the raft cluster unseals itself when it has joined. If it got the key again meanwhile, it would
+// start two elections, each of which would take the other one's notice of a lost lead.
 func (n *Node) Unseal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	taken := false
+	accepted := false
 	return Until(ctx, n.Name+" to be unsealed", func(ctx context.Context) (bool, error) {
 		health, err := n.health(ctx)
 		switch {
 		case err != nil:
 			return false, err
 		case !health.Initialized || health.Sealed:
-			if !taken {
+			if !accepted {
 				_, err = n.Client().Sys().UnsealWithContext(ctx, n.cluster.unseal)
-				taken = err == nil
+				accepted = err == nil
 			}
 			return false, err
 		default:
@@ -213,36 +211,36 @@ func (n *Node) Unseal(ctx context.Context) error {
 	})
 }
 
-// Client returns a new API client with the root token that tries everything once.
+// Client returns a new API client with the root token. It never retries.
 func (n *Node) Client() *api.Client {
 	config := api.DefaultConfig()
 	config.Address = n.Address
 	config.MaxRetries = 0
 	client, err := api.NewClient(config)
 	if err != nil {
-		panic(fmt.Sprintf("a client for %s: %v", n.Address, err)) // the address is ours
+		panic(fmt.Sprintf("a client for %s: %v", n.Address, err)) // the address is valid
 	}
 	client.ClearNamespace()
 	client.SetToken(n.cluster.RootToken)
 	return client
 }
 
-// healthStatus is the part of the answer of sys/health that is used here.
+// healthStatus is the part of the answer of sys/health that the harness uses.
 type healthStatus struct {
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`
 	Standby     bool   `json:"standby"`
 	Version     string `json:"version"`
-	Leader      string `json:"-"` // of a standby: the address of the active node, if it knows one
+	Leader      string `json:"-"` // for a standby, the address of the active node; empty if it knows none
 }
 
-// active says whether the node serves requests itself.
+// active reports whether the node serves requests itself.
 func (h healthStatus) active() bool { return h.Initialized && !h.Sealed && !h.Standby }
 
-// ready says whether the node is a standby that knows where to forward requests.
+// ready reports whether the node is a standby that knows where to forward requests.
 func (h healthStatus) ready() bool { return h.Initialized && !h.Sealed && h.Standby && h.Leader != "" }
 
-// health asks the node how it is. An error means that it does not answer.
+// health returns the status of the node. It returns an error if the node does not answer.
 func (n *Node) health(ctx context.Context) (healthStatus, error) {
 	var health healthStatus
 	if err := n.get(ctx, "/v1/sys/health?standbyok=true&sealedcode=200&uninitcode=200", &health); err != nil {
@@ -285,9 +283,9 @@ func (n *Node) get(ctx context.Context, path string, into any) error {
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-// environment is the environment of servers and commands: this process's without the settings of
-// the person who runs it, and with a home directory of its own. A plugin that is killed leaves its
-// socket behind, so temporary files are in the cluster's directory, too.
+// environment returns the environment of servers and commands. It has none of the user's settings for Vault and proxies, and
+// another home directory. Temporary files are in the directory of the cluster, because a killed plugin leaves its socket
+// behind.
 func (n *Node) environment() []string {
 	env := []string{"HOME=" + n.cluster.Dir, "TMPDIR=" + n.cluster.Dir, "VAULT_ADDR=" + n.Address}
 	for _, entry := range os.Environ() {

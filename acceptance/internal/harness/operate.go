@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// enableAudit writes the node's audit log.
+// enableAudit enables the audit log.
 func (n *Node) enableAudit(ctx context.Context) error {
 	return n.Client().Sys().EnableAuditWithOptionsWithContext(ctx, "file", &api.EnableAuditOptions{
 		Type:    "file",
@@ -18,7 +18,7 @@ func (n *Node) enableAudit(ctx context.Context) error {
 	})
 }
 
-// Register puts a plugin, whose binary lies in the plugin directory, into the catalog.
+// Register registers a plugin in the catalog. Its binary must be in the plugin directory.
 func (n *Node) Register(ctx context.Context, p Plugin) error {
 	return n.Client().Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
 		Name:    p.Name,
@@ -29,12 +29,12 @@ func (n *Node) Register(ctx context.Context, p Plugin) error {
 	})
 }
 
-// Enable mounts a secrets engine, a plugin or one of Vault's own.
+// Enable mounts a secrets engine: a plugin or a built-in one.
 func (n *Node) Enable(ctx context.Context, path, engine string, options map[string]string) error {
 	return n.Client().Sys().MountWithContext(ctx, path, &api.MountInput{Type: engine, Options: options})
 }
 
-// EnableVersion mounts a version of a plugin; "" is the highest that is registered.
+// EnableVersion mounts a version of a plugin. An empty version is the highest registered one.
 func (n *Node) EnableVersion(ctx context.Context, path, plugin, version string) error {
 	return n.Client().Sys().MountWithContext(ctx, path, &api.MountInput{
 		Type: plugin, Config: api.MountConfigInput{PluginVersion: version},
@@ -46,19 +46,18 @@ func (n *Node) Disable(ctx context.Context, path string) error {
 	return n.Client().Sys().UnmountWithContext(ctx, path)
 }
 
-// Reload restarts the plugin process of the mounts.
+// Reload restarts the plugin processes of the mounts.
 func (n *Node) Reload(ctx context.Context, mounts ...string) error {
 	_, err := n.Client().Sys().ReloadPluginWithContext(ctx, &api.ReloadPluginInput{Mounts: mounts})
 	return err
 }
 
-// StepDown makes the active node give up the lead. It returns when the node has begun to.
+// StepDown makes the active node step down. It returns when the node has begun to.
 func (n *Node) StepDown(ctx context.Context) error {
 	return n.Client().Sys().StepDownWithContext(ctx)
 }
 
-// PluginProcesses lists the running processes of a plugin of this node. Vault starts one at its
-// first use.
+// PluginProcesses returns the running processes of a plugin of this node. Vault starts a plugin at its first use.
 func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, error) {
 	all, err := findProcesses(ctx, n.cluster.PluginDir)
 	if err != nil {
@@ -73,7 +72,7 @@ func (n *Node) PluginProcesses(ctx context.Context, name string) ([]Process, err
 	return found, nil
 }
 
-// TokenFor returns a token with one policy of the given rules, which is stored under name.
+// TokenFor stores a policy with these rules under name, and returns a token that has only this policy.
 func (n *Node) TokenFor(ctx context.Context, name, rules string) (string, error) {
 	client := n.Client()
 	if err := client.Sys().PutPolicyWithContext(ctx, name, rules); err != nil {

@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// process is a server process that ends when its owner does. It leads a process group of its own,
-// which its children are in, too: a signal can be sent to all of them and to nobody else.
+// process is a server process that ends when this test process ends. It leads its own process group. Its children are in the
+// group, too, so a signal can be sent to exactly these processes.
 type process struct {
 	cmd      *exec.Cmd
 	watchdog *exec.Cmd
-	stdin    *os.File // of the watchdog; closed by the system when this process dies
+	stdin    *os.File // of the watchdog; the system closes it when this process ends
 	exited   chan struct{}
-	err      error // of Wait; to be read after exited is closed
+	err      error // the result of Wait; may be read after exited is closed
 }
 
-// startProcess starts a program with its output appended to logPath.
+// startProcess starts a program. Its output is appended to logPath.
 func startProcess(logPath string, env []string, name string, args ...string) (*process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	// Deliberately without a context: a server is ended by stop and kill, in their order.
+	// There is no context on purpose: end and endGroup end the server in an orderly way.
 	p := &process{cmd: exec.Command(name, args...), exited: make(chan struct{})} //nolint:noctx // see above
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = log, log, env
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -50,9 +50,9 @@ func startProcess(logPath string, env []string, name string, args ...string) (*p
 	return p, nil
 }
 
-// guard starts the watchdog: a shell that waits for the end of its standard input, which comes
-// when this process dies however it dies (a test that ran into its time limit runs no clean-up, and
-// Ctrl-C does not reach another process group), and ends the server then, also where it is frozen.
+// guard starts the watchdog: a shell that ends the server, even a frozen one, as soon as its standard input is closed. That
+// happens whenever this process ends. A test that exceeds its time limit does not clean up, and Ctrl-C does not reach
+// another process group.
 func (p *process) guard() error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -62,12 +62,12 @@ func (p *process) guard() error {
 	script := fmt.Sprintf("cat >/dev/null; kill -TERM %[1]d; kill -s CONT -- -%[1]d", p.cmd.Process.Pid)
 	p.watchdog = exec.Command("sh", "-c", script) //nolint:noctx // it outlives any context
 	p.watchdog.Stdin = read
-	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
+	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must not reach it
 	p.stdin = write
 	return p.watchdog.Start()
 }
 
-// dismiss ends the watchdog, before the server's process id can become another process's.
+// dismiss ends the watchdog, before the server's process ID can belong to another process.
 func (p *process) dismiss() {
 	if p.watchdog == nil {
 		return
@@ -78,7 +78,7 @@ func (p *process) dismiss() {
 	p.watchdog = nil
 }
 
-// running says whether the process has not ended yet.
+// running reports whether the process has not ended yet.
 func (p *process) running() bool {
 	select {
 	case <-p.exited:
@@ -88,11 +88,10 @@ func (p *process) running() bool {
 	}
 }
 
-// dumpTimeout bounds how long a process that hangs takes to write its goroutines.
+// dumpTimeout bounds how long a hanging process may take to dump its goroutines.
 const dumpTimeout = 20 * time.Second
 
-// end sends the signal and waits for the end of the process. When ctx ends first, it is killed
-// and the error says so.
+// end sends a signal and waits until the process ends. If ctx ends first, it kills the process and returns an error.
 func (p *process) end(ctx context.Context, signal os.Signal) error {
 	p.dismiss()
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -101,8 +100,7 @@ func (p *process) end(ctx context.Context, signal os.Signal) error {
 	return p.wait(ctx, signal)
 }
 
-// endGroup is end with the signal sent to the whole process group, as a terminal and some service
-// managers do.
+// endGroup is end with a signal to the whole process group, as terminals and some service managers send it.
 func (p *process) endGroup(ctx context.Context, signal syscall.Signal) error {
 	p.dismiss()
 	if err := p.signalGroup(signal); err != nil {
@@ -116,8 +114,8 @@ func (p *process) signalGroup(signal syscall.Signal) error {
 	return syscall.Kill(-p.cmd.Process.Pid, signal)
 }
 
-// wait waits for the end of the process. When ctx ends first, it is killed and the error says so: first
-// with SIGQUIT, for which Go's runtime writes what every goroutine waits for into the log.
+// wait waits until the process ends. If ctx ends first, it kills the process and returns an error. It sends SIGQUIT first, so
+// that Go's runtime writes all goroutines to the log.
 func (p *process) wait(ctx context.Context, signal os.Signal) error {
 	select {
 	case <-p.exited:
@@ -134,18 +132,18 @@ func (p *process) wait(ctx context.Context, signal os.Signal) error {
 	}
 }
 
-// Process is what is known of a process of the system.
+// Process is a process of the system.
 type Process struct {
 	PID, Parent int
-	Command     string // the program, as it was called
+	Command     string // the command line
 }
 
-// Server returns the node's Vault process, which runs.
+// Server returns the node's Vault process, which must run.
 func (n *Node) Server() Process {
 	return Process{PID: n.process.Load().cmd.Process.Pid, Command: n.cluster.vault}
 }
 
-// findProcesses lists the processes whose command line names a file in dir.
+// findProcesses returns the processes whose command line contains a file in dir.
 func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 	all, err := ListProcesses(ctx)
 	var found []Process
@@ -158,7 +156,7 @@ func findProcesses(ctx context.Context, dir string) ([]Process, error) {
 	return found, err
 }
 
-// Gone waits until none of the processes runs any more, whosever children they have become.
+// Gone waits until none of the processes runs any more. They need not be children of this process.
 func Gone(ctx context.Context, processes ...Process) error {
 	for _, p := range processes {
 		program, _, _ := strings.Cut(p.Command, " ")
@@ -173,10 +171,10 @@ func Gone(ctx context.Context, processes ...Process) error {
 	return nil
 }
 
-// killLeftovers gives the processes whose program lies in dir a moment to end by themselves, kills
-// those that do not, and returns how many there were.
+// killLeftovers waits a moment for the processes of programs in dir to end, kills those that do not, and returns how many it
+// killed.
 func killLeftovers(ctx context.Context, dir string) (int, error) {
-	moment, cancel := context.WithTimeout(ctx, 20*time.Second) // a busy machine's moment
+	moment, cancel := context.WithTimeout(ctx, 20*time.Second) // a busy machine needs so long
 	defer cancel()
 	gone := func(ctx context.Context) (bool, error) {
 		left, err := findProcesses(ctx, dir)
@@ -197,7 +195,7 @@ func killLeftovers(ctx context.Context, dir string) (int, error) {
 	return len(left), Until(ctx, "the killed plugin processes to end", gone)
 }
 
-// Kill ends the process with SIGKILL, as a crash would.
+// Kill ends the process with SIGKILL, like a crash.
 func (p Process) Kill() error { return p.Signal(syscall.SIGKILL) }
 
 // Signal sends the process a signal.
@@ -210,7 +208,7 @@ func (p Process) ResidentMemory(ctx context.Context) (int64, error) {
 	if err == nil {
 		_, kib, _ = strings.Cut(string(status), "VmRSS:")
 		kib, _, _ = strings.Cut(kib, "kB")
-	} else { // as in ListProcesses
+	} else { // see ListProcesses
 		out, err := exec.CommandContext(ctx, "ps", "-p", strconv.Itoa(p.PID), "-o", "rss=").Output()
 		if err != nil {
 			return 0, fmt.Errorf("ps: %w", err)

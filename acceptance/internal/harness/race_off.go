@@ -2,5 +2,5 @@
 
 package harness
 
-// raceEnabled says that this program was built with the race detector; the plugins then are too.
+// raceEnabled is false if this program was built without the race detector. It then builds plugins without it, too.
 const raceEnabled = false

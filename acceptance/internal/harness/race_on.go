@@ -2,5 +2,5 @@
 
 package harness
 
-// raceEnabled says that this program was built with the race detector; the plugins then are too.
+// raceEnabled is true if this program was built with the race detector. It then builds plugins with it, too.
 const raceEnabled = true

@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
-// StoredKeys lists the keys that a mount stores below a prefix, which ends in a slash.
+// StoredKeys returns the keys of a mount's storage below a prefix. The prefix must end in a slash.
 func (n *Node) StoredKeys(ctx context.Context, mount, prefix string) ([]string, error) {
 	path, err := n.storagePath(ctx, mount)
 	if err != nil {
@@ -27,7 +27,7 @@ func (n *Node) StoredKeys(ctx context.Context, mount, prefix string) ([]string, 
 	return keys, nil
 }
 
-// StoredValue returns what a mount stores under a key, with its secrets; "" where there is nothing.
+// StoredValue returns the stored value of a key, including its secrets, or "" if there is none.
 func (n *Node) StoredValue(ctx context.Context, mount, key string) (string, error) {
 	path, err := n.storagePath(ctx, mount)
 	if err != nil {
@@ -45,7 +45,7 @@ func (n *Node) StoredValue(ctx context.Context, mount, key string) (string, erro
 	return value, nil
 }
 
-// storagePath is where sys/raw has the storage of a mount.
+// storagePath returns the path of a mount's storage below sys/raw.
 func (n *Node) storagePath(ctx context.Context, mount string) (string, error) {
 	info, err := n.Client().Logical().ReadWithContext(ctx, "sys/mounts/"+mount)
 	if err != nil {

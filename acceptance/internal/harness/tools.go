@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// RepoRoot returns the directory of the repository that the working directory is in.
+// RepoRoot returns the root of the repository that contains the working directory.
 func RepoRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -29,27 +29,27 @@ func RepoRoot() (string, error) {
 	}
 }
 
-// VaultBinary returns the path of a vault binary, as scripts/get-vault finds or builds it. Its
-// progress goes to stderr. The answer is remembered.
+// VaultBinary returns the path of a vault binary, which scripts/get-vault finds or builds. The script runs only once. Its
+// progress goes to stderr.
 var VaultBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-vault") })
 
-// ChromiumBinary does so for a Chromium, as scripts/get-chromium finds or installs it.
+// ChromiumBinary returns the path of a Chromium, which scripts/get-chromium finds or installs.
 var ChromiumBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-chromium") })
 
-// TerraformBinary does so for Terraform, and TerraformProvider for its provider for Vault.
+// TerraformBinary and TerraformProvider return the paths of Terraform and of its provider for Vault.
 var (
 	TerraformBinary   = sync.OnceValues(func() (string, error) { return pathFrom("get-terraform") })
 	TerraformProvider = sync.OnceValues(func() (string, error) { return pathFrom("get-terraform-provider") })
 )
 
-// PromtoolBinary and PrometheusBinary do so for the programs of Prometheus', as scripts/get-prometheus finds
-// or downloads them.
+// PromtoolBinary and PrometheusBinary return the paths of the programs of Prometheus, which scripts/get-prometheus finds or
+// downloads.
 var (
 	PromtoolBinary   = sync.OnceValues(func() (string, error) { return pathFrom("get-prometheus", "promtool") })
 	PrometheusBinary = sync.OnceValues(func() (string, error) { return pathFrom("get-prometheus", "prometheus") })
 )
 
-// pathFrom runs a script that prints a path.
+// pathFrom runs a script that prints a path, and returns the path.
 func pathFrom(script string, args ...string) (string, error) {
 	root, err := RepoRoot()
 	if err != nil {

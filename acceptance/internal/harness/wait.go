@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// pollInterval is how often Until asks; a loopback server does not mind.
+// pollInterval is the time between two calls of a condition by Until.
 const pollInterval = 20 * time.Millisecond
 
-// Until asks cond again and again until it says true or ctx ends. An error from cond is not the
-// end: it is reported, should the time run out. What is waited for is said in the error.
+// Until calls cond until it returns true without an error, or ctx ends. An error of cond does not end the wait. If ctx ends,
+// the error contains what Until waited for and the last error of cond.
 func Until(ctx context.Context, what string, cond func(context.Context) (bool, error)) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()

@@ -1,6 +1,5 @@
-// Command storageplugin is a secrets engine whose paths are the keys of its storage: a write of value
-// puts it there as it is, a read returns it. The tests of upgrades register it as an older and as a
-// newer version of the plugin.
+// Command storageplugin is a secrets engine whose paths are the keys of its storage. A write stores value as it is, and a
+// read returns it. The tests of upgrades register it as an older and as a newer version of the plugin.
 package main
 
 import (
@@ -13,21 +12,21 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin"
 )
 
-// version is what the plugin tells Vault; the linker sets it.
+// version is the version that the plugin reports to Vault. The linker sets it.
 var version = "v0.0.0"
 
-// engine shows its storage. It embeds the framework's backend for the set-up.
+// engine gives access to its storage. It embeds the backend of the framework for the set-up.
 type engine struct {
 	*framework.Backend
 }
 
-// factory makes the backend.
+// factory creates the backend.
 func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
 	b := engine{&framework.Backend{BackendType: logical.TypeLogical, RunningVersion: version}}
 	return b, b.Setup(ctx, config)
 }
 
-// HandleRequest puts and gets.
+// HandleRequest writes and reads storage entries.
 func (b engine) HandleRequest(ctx context.Context, request *logical.Request) (*logical.Response, error) {
 	switch request.Operation {
 	case logical.ReadOperation:
