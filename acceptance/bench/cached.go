@@ -9,10 +9,10 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/report"
 )
 
-// target is something whose reads are compared.
+// target is an engine whose reads are compared.
 type target struct{ name, mount, path, plugin string }
 
-// targets are read with the same data behind them.
+// targets are the compared engines. They return the same data.
 var targets = []target{
 	{"pagero", pageroMount, "pagero/token/acme", pageroPlugin},
 	{"bare", bareMount, "bare/token/acme", barePlugin},
@@ -20,69 +20,68 @@ var targets = []target{
 	{"kv", kvMount, "kv/data/acme", "kv"},
 }
 
-// prepareCached mounts all targets and gives them the data.
-func (s *stage) prepareCached(ctx context.Context) error {
+// prepareCached mounts all targets and writes the data to them.
+func (f *fixture) prepareCached(ctx context.Context) error {
 	for _, t := range targets {
-		if err := s.mount(ctx, t.mount, t.plugin); err != nil {
+		if err := f.mount(ctx, t.mount, t.plugin); err != nil {
 			return err
 		}
 	}
-	if err := s.enrol(ctx, pageroMount, promptUser, nil, "acme"); err != nil {
+	if err := f.enrol(ctx, pageroMount, promptUser, nil, "acme"); err != nil {
 		return err
 	}
-	token, err := s.vault.ReadWithContext(ctx, "pagero/token/acme")
+	token, err := f.vault.ReadWithContext(ctx, "pagero/token/acme")
 	if err != nil {
 		return err
 	}
 	for _, mount := range []string{bareMount, conventionalMount} {
-		if err := s.write(ctx, mount+"/token/acme", maps.Clone(token.Data)); err != nil {
+		if err := f.write(ctx, mount+"/token/acme", maps.Clone(token.Data)); err != nil {
 			return err
 		}
 	}
 	// A fresh KV version 2 mount refuses requests while it upgrades itself.
 	return patiently(ctx, "the KV mount", func(ctx context.Context) (bool, error) {
-		err := s.write(ctx, "kv/data/acme", map[string]any{"data": token.Data})
+		err := f.write(ctx, "kv/data/acme", map[string]any{"data": token.Data})
 		return err == nil, err
 	})
 }
 
-// cached measures reads of a token that is in memory, beside the other targets.
-func (s *stage) cached(ctx context.Context, p plan, to *report.Bench) error {
-	before := s.exchanges()
+// cached measures reads of a token that is in memory, and reads of the other targets.
+func (f *fixture) cached(ctx context.Context, p plan, to *report.Bench) error {
+	before := f.exchanges()
 	for _, connections := range []int{1, 16, 256} {
-		row, share, err := s.cachedOver(ctx, p, connections)
+		row, share, err := f.cachedOver(ctx, p, connections)
 		if err != nil {
 			return err
 		}
 		to.Cached = append(to.Cached, row)
 		to.LoadShare = max(to.LoadShare, share)
 	}
-	if n := s.exchanges() - before; n != 0 {
+	if n := f.exchanges() - before; n != 0 {
 		return fmt.Errorf("%d exchanges were run for cached reads", n)
 	}
 	return nil
 }
 
-// cachedOver measures with one number of connections. It returns also which share of the processors
-// the load process took.
-func (s *stage) cachedOver(ctx context.Context, p plan, connections int) (row report.Cached, share float64, err error) {
+// cachedOver measures with one number of connections. share is the share of the processors that the load process took.
+func (f *fixture) cachedOver(ctx context.Context, p plan, connections int) (row report.Cached, share float64, err error) {
 	row.Connections = connections
 	type series struct{ rate, p50, p99, cpu []float64 }
 	measured := map[string]*series{}
 	for _, t := range targets {
 		measured[t.name] = &series{}
-		warmUp := s.reads(t.path, connections)
+		warmUp := f.reads(t.path, connections)
 		warmUp.Duration = p.duration / 4
-		if _, err := s.load.Run(ctx, warmUp); err != nil {
+		if _, err := f.load.Run(ctx, warmUp); err != nil {
 			return row, 0, err
 		}
 	}
 	for round := range p.rounds {
-		for i := range targets { // another one is the first each time
+		for i := range targets { // another target is the first one in each round
 			t := targets[(round+i)%len(targets)]
-			job := s.reads(t.path, connections)
+			job := f.reads(t.path, connections)
 			job.Duration = p.duration
-			r, cpu, err := s.costOf(ctx, job, t.plugin)
+			r, cpu, err := f.costOf(ctx, job, t.plugin)
 			if err != nil {
 				return row, 0, err
 			}
@@ -106,16 +105,16 @@ func (s *stage) cachedOver(ctx context.Context, p plan, connections int) (row re
 	return row, share, nil
 }
 
-// costOf runs a job and returns the processor time that Vault and the plugin took meanwhile.
-func (s *stage) costOf(ctx context.Context, job load.Job, plugin string) (load.Result, cpuTime, error) {
-	before, err := s.processorTime(ctx, plugin)
+// costOf runs a job and returns the processor time that Vault and the plugin took for it.
+func (f *fixture) costOf(ctx context.Context, job load.Job, plugin string) (load.Result, cpuTime, error) {
+	before, err := f.processorTime(ctx, plugin)
 	if err != nil {
 		return load.Result{}, 0, err
 	}
-	r, err := s.load.Run(ctx, job)
+	r, err := f.load.Run(ctx, job)
 	if err != nil {
 		return r, 0, err
 	}
-	after, err := s.processorTime(ctx, plugin)
+	after, err := f.processorTime(ctx, plugin)
 	return r, after.total() - before.total(), err
 }

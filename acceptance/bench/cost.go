@@ -18,26 +18,25 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// costConnections is how many connections read while it is measured what a read costs.
+// costConnections is the number of connections during the measurement of the cost.
 const costConnections = 16
 
-// profileSeconds is how long the processor profile lasts.
+// profileSeconds is the duration of the profiles.
 const profileSeconds = 4
 
-// cost measures what a cached read costs the plugin's own process, beside the bare plugin's, and takes
-// profiles.
-func (s *stage) cost(ctx context.Context, p plan, to *report.Bench) error {
-	if err := s.mount(ctx, profiledMount, profiledPlugin); err != nil {
+// cost measures what a cached read costs in the process of the plugin and in that of the bare plugin, and takes profiles.
+func (f *fixture) cost(ctx context.Context, p plan, to *report.Bench) error {
+	if err := f.mount(ctx, profiledMount, profiledPlugin); err != nil {
 		return err
 	}
-	if err := s.enrol(ctx, profiledMount, promptUser, nil, "acme"); err != nil {
+	if err := f.enrol(ctx, profiledMount, promptUser, nil, "acme"); err != nil {
 		return err
 	}
 	reads := 20_000
 	if p.quick {
 		reads = 2000
 	}
-	jobs := [2]load.Job{s.reads("profiled/token/acme", costConnections), s.reads("bare/token/acme", costConnections)}
+	jobs := [2]load.Job{f.reads("profiled/token/acme", costConnections), f.reads("bare/token/acme", costConnections)}
 	plugins := [2]string{profiledPlugin, barePlugin}
 	var cpu, objects, size [2][]float64
 	for round := range p.rounds + 1 {
@@ -45,7 +44,7 @@ func (s *stage) cost(ctx context.Context, p plan, to *report.Bench) error {
 			i = (i + round) % len(jobs)
 			job := jobs[i]
 			job.Requests = reads
-			spent, err := s.spent(ctx, s.probe(plugins[i]), job)
+			spent, err := f.spent(ctx, f.probe(plugins[i]), job)
 			if err != nil {
 				return err
 			}
@@ -60,16 +59,16 @@ func (s *stage) cost(ctx context.Context, p plan, to *report.Bench) error {
 	to.Cost = report.Cost{
 		Reads: reads, CPU: compare(cpu[0], cpu[1]), Objects: compare(objects[0], objects[1]), Bytes: compare(size[0], size[1]),
 	}
-	return s.profile(ctx, jobs[0], &to.Cost)
+	return f.profile(ctx, jobs[0], &to.Cost)
 }
 
-// spent is what a plugin's process used for a job.
-func (s *stage) spent(ctx context.Context, of *probe.Client, job load.Job) (c probe.Cost, err error) {
+// spent runs a job and returns what the process of a plugin used for it.
+func (f *fixture) spent(ctx context.Context, of *probe.Client, job load.Job) (c probe.Cost, err error) {
 	before, err := of.Cost(ctx)
 	if err != nil {
 		return c, err
 	}
-	if _, err = s.load.Run(ctx, job); err != nil {
+	if _, err = f.load.Run(ctx, job); err != nil {
 		return c, err
 	}
 	after, err := of.Cost(ctx)
@@ -78,9 +77,9 @@ func (s *stage) spent(ctx context.Context, of *probe.Client, job load.Job) (c pr
 	}, err
 }
 
-// profile takes profiles of the plugin under cached reads, keeps them in bin/profiles, and notes what is at
-// their tops and how much is spent in this repository's own code.
-func (s *stage) profile(ctx context.Context, job load.Job, to *report.Cost) error {
+// profile takes profiles of the plugin during cached reads and saves them in bin/profiles. It records the most expensive
+// functions, and those of this repository.
+func (f *fixture) profile(ctx context.Context, job load.Job, to *report.Cost) error {
 	root, err := harness.RepoRoot()
 	if err != nil {
 		return err
@@ -89,11 +88,11 @@ func (s *stage) profile(ctx context.Context, job load.Job, to *report.Cost) erro
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for everybody to read
 		return err
 	}
-	plugin := s.probe(profiledPlugin)
+	plugin := f.probe(profiledPlugin)
 	job.Requests, job.Duration = 0, (profileSeconds+1)*time.Second
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		_, err := s.load.Run(groupCtx, job)
+		_, err := f.load.Run(groupCtx, job)
 		return err
 	})
 	for name, path := range map[string]string{

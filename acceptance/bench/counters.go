@@ -10,10 +10,11 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// sources counts a mount's token reads by where their answers came from.
+// sources counts the token reads of a mount by the source of the answer.
 type sources map[string]float64
 
-// waited is the number of reads that did not come from memory or, once after a start, from the storage.
+// waited returns the number of reads that were not answered from memory. The first read after a start counts as one from
+// memory, although it comes from the storage.
 func (s sources) waited() float64 {
 	sum := 0.0
 	for name, n := range s {
@@ -24,9 +25,9 @@ func (s sources) waited() float64 {
 	return sum
 }
 
-// readsBySource reads the plugin's own counters.
-func (s *stage) readsBySource(ctx context.Context, mount string) (sources, error) {
-	families, err := s.metrics(ctx, mount)
+// readsBySource reads the plugin's counters.
+func (f *fixture) readsBySource(ctx context.Context, mount string) (sources, error) {
+	families, err := f.metrics(ctx, mount)
 	if err != nil {
 		return nil, err
 	}
@@ -40,15 +41,15 @@ func (s *stage) readsBySource(ctx context.Context, mount string) (sources, error
 	return counted, nil
 }
 
-// posts are the plugin's own measurements of its POSTs to refresh a grant.
+// posts are the plugin's own measurements of its refresh requests.
 type posts struct {
 	count   uint64
-	seconds float64 // of all together
+	seconds float64 // the sum of all durations
 }
 
-// posts reads them.
-func (s *stage) posts(ctx context.Context, mount string) (posts, error) {
-	families, err := s.metrics(ctx, mount)
+// posts reads these measurements.
+func (f *fixture) posts(ctx context.Context, mount string) (posts, error) {
+	families, err := f.metrics(ctx, mount)
 	if err != nil {
 		return posts{}, err
 	}
@@ -61,12 +62,12 @@ func (s *stage) posts(ctx context.Context, mount string) (posts, error) {
 }
 
 // metrics reads the metrics of a mount.
-func (s *stage) metrics(ctx context.Context, mount string) (map[string]*dto.MetricFamily, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.node.Address+"/v1/"+mount+"/metrics", nil)
+func (f *fixture) metrics(ctx context.Context, mount string) (map[string]*dto.MetricFamily, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.node.Address+"/v1/"+mount+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
-	request.Header.Set("X-Vault-Token", s.cluster.RootToken)
+	request.Header.Set("X-Vault-Token", f.cluster.RootToken)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return nil, err

@@ -14,25 +14,27 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// exchangesARound is how many reads that run an exchange are measured in a round.
+// exchangesARound is the number of measured exchanges in a round.
 const exchangesARound = 40
 
-// exchangeSeries are medians, round by round, in ms.
+// exchangeSeries holds the medians of the rounds, in ms.
 type exchangeSeries struct{ read, endpoint, handling, post, puts, bare []float64 }
 
-// exchange measures a read that runs an exchange, beside the same exchange by a plain client, beside
-// two writes to KV version 1: the plugin writes twice, too, the intent and the outcome; and beside a plugin
-// that does nothing but ask Vault for what an exchange asks it for.
-func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
-	if err := s.mount(ctx, kv1Mount, "kv"); err != nil {
+// exchange measures a read that makes an exchange. It compares the read with:
+//
+//   - the same exchange by a plain client,
+//   - two writes to KV version 1, because the plugin writes twice, too: the intent and the outcome,
+//   - a plugin that only does the storage operations of an exchange.
+func (f *fixture) exchange(ctx context.Context, p plan, to *report.Bench) error {
+	if err := f.mount(ctx, kv1Mount, "kv"); err != nil {
 		return err
 	}
-	if err := s.enrol(ctx, pageroMount, promptUser, map[string]any{"refresh_on_read": true}, "exchanging"); err != nil {
+	if err := f.enrol(ctx, pageroMount, promptUser, map[string]any{"refresh_on_read": true}, "exchanging"); err != nil {
 		return err
 	}
 	var (
 		m     exchangeSeries
-		steps = []func(context.Context, *exchangeSeries) error{s.exchangingReads, s.plainExchanges, s.pairsOfPuts, s.bareExchanges}
+		steps = []func(context.Context, *exchangeSeries) error{f.exchangingReads, f.plainExchanges, f.pairsOfPuts, f.bareExchanges}
 	)
 	for round := range p.rounds + 1 {
 		for i := range steps {
@@ -41,7 +43,7 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 			}
 		}
 		if round == 0 {
-			m = exchangeSeries{} // to get warm
+			m = exchangeSeries{} // the first round is a warm-up
 		}
 	}
 	beyond := func(endpoint []float64) []float64 {
@@ -60,35 +62,35 @@ func (s *stage) exchange(ctx context.Context, p plan, to *report.Bench) error {
 	return nil
 }
 
-// exchangingReads reads a token again and again; each read runs an exchange.
-func (s *stage) exchangingReads(ctx context.Context, m *exchangeSeries) error {
-	before := s.exchanges()
-	posted, err := s.posts(ctx, pageroMount)
+// exchangingReads reads a token repeatedly. Each read makes an exchange.
+func (f *fixture) exchangingReads(ctx context.Context, m *exchangeSeries) error {
+	before := f.exchanges()
+	posted, err := f.posts(ctx, pageroMount)
 	if err != nil {
 		return err
 	}
-	job := s.reads("pagero/token/exchanging", 1)
+	job := f.reads("pagero/token/exchanging", 1)
 	job.Requests = exchangesARound
-	r, err := s.load.Run(ctx, job)
+	r, err := f.load.Run(ctx, job)
 	if err != nil {
 		return err
 	}
-	n := s.exchanges() - before
-	all, err := s.posts(ctx, pageroMount)
+	n := f.exchanges() - before
+	all, err := f.posts(ctx, pageroMount)
 	if err != nil {
 		return err
 	}
 	m.post = append(m.post, (all.seconds-posted.seconds)/float64(all.count-posted.count)*1e3)
 	m.read = append(m.read, millis(r.Latency.P50))
-	m.handling = append(m.handling, millis(s.handling(exchangesARound)))
+	m.handling = append(m.handling, millis(f.handling(exchangesARound)))
 	return must(n == exchangesARound, "%d reads ran %d exchanges", exchangesARound, n)
 }
 
-// handling is the median of what the token endpoint took for its last requests, from the last byte of the
-// request to the first of the answer.
-func (s *stage) handling(count int) time.Duration {
+// handling returns the median time that the token endpoint took for its last requests, from the last byte of the request to
+// the first byte of the answer.
+func (f *fixture) handling(count int) time.Duration {
 	var took []time.Duration
-	requests := s.server.Requests()
+	requests := f.server.Requests()
 	for _, r := range requests[len(requests)-count:] {
 		took = append(took, r.Processed.Sub(r.Time))
 	}
@@ -96,15 +98,14 @@ func (s *stage) handling(count int) time.Duration {
 	return took[len(took)/2]
 }
 
-// plainExchanges runs the same exchanges with a plain client, each over a connection of its own, as the
-// plugin does.
-func (s *stage) plainExchanges(ctx context.Context, m *exchangeSeries) error {
+// plainExchanges makes the same exchanges with a plain client. Each has its own connection, as in the plugin.
+func (f *fixture) plainExchanges(ctx context.Context, m *exchangeSeries) error {
 	job := load.Job{
-		Connections: 1, Requests: exchangesARound, Method: "POST", URL: s.server.TokenURL(), CACert: string(s.server.CACertPEM()),
+		Connections: 1, Requests: exchangesARound, Method: "POST", URL: f.server.TokenURL(), CACert: string(f.server.CACertPEM()),
 		Header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
 	}
 	for range exchangesARound {
-		token, err := s.server.Login(ctx, sandbox.DefaultClientID, promptUser)
+		token, err := f.server.Login(ctx, sandbox.DefaultClientID, promptUser)
 		if err != nil {
 			return err
 		}
@@ -113,29 +114,29 @@ func (s *stage) plainExchanges(ctx context.Context, m *exchangeSeries) error {
 			"client_id": {sandbox.DefaultClientID}, "client_secret": {sandbox.DefaultClientSecret},
 		}.Encode())
 	}
-	r, err := s.load.Run(ctx, job)
+	r, err := f.load.Run(ctx, job)
 	m.endpoint = append(m.endpoint, millis(r.Latency.P50))
 	return err
 }
 
-// bareExchanges has the bare plugin ask Vault for what an exchange asks it for.
-func (s *stage) bareExchanges(ctx context.Context, m *exchangeSeries) error {
-	job := s.reads(bareMount+"/"+probe.ExchangePath, 1)
+// bareExchanges has the bare plugin do the storage operations of an exchange.
+func (f *fixture) bareExchanges(ctx context.Context, m *exchangeSeries) error {
+	job := f.reads(bareMount+"/"+probe.ExchangePath, 1)
 	job.Requests = exchangesARound
-	r, err := s.load.Run(ctx, job)
+	r, err := f.load.Run(ctx, job)
 	m.bare = append(m.bare, millis(r.Latency.P50))
 	return err
 }
 
-// pairsOfPuts writes values of about the size of an account's entry, two for an exchange.
-func (s *stage) pairsOfPuts(ctx context.Context, m *exchangeSeries) error {
-	job := s.reads("kv1/entry", 1)
+// pairsOfPuts writes pairs of values with about the size of an account's entry.
+func (f *fixture) pairsOfPuts(ctx context.Context, m *exchangeSeries) error {
+	job := f.reads("kv1/entry", 1)
 	body, err := json.Marshal(map[string]string{"value": strings.Repeat("x", probe.EntrySize)})
 	if err != nil {
 		return err
 	}
 	job.Method, job.Requests, job.Samples, job.Bodies = "PUT", 2*exchangesARound, true, []string{string(body)}
-	r, err := s.load.Run(ctx, job)
+	r, err := f.load.Run(ctx, job)
 	if err != nil {
 		return err
 	}

@@ -12,34 +12,34 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// expiryReaders is how many readers come at the moment of expiry.
+// expiryReaders is the number of readers at the moment of expiry.
 const expiryReaders = 1000
 
-// briefAnswer is the token endpoint's answer with a token that lives for a second.
+// briefAnswer is an answer of the token endpoint with a token that lives for one second.
 const briefAnswer = `{"access_token":"` + sandbox.PlaceholderAccessToken + `","refresh_token":"` + sandbox.PlaceholderRefreshToken +
 	`","token_type":"Bearer","expires_in":1}`
 
-// expiry measures what many readers see who come when a token has expired, beside one who comes alone.
-func (s *stage) expiry(ctx context.Context, p plan, to *report.Bench) error {
+// expiry measures many simultaneous reads of an expired token, and a single one.
+func (f *fixture) expiry(ctx context.Context, p plan, to *report.Bench) error {
 	var p50, p99, alone, floor, ahead, aheadAlone []float64
 	e := report.Expiry{Readers: expiryReaders, Rounds: p.rounds}
 	for round := range p.rounds + 1 {
-		crowd, delay, exchanges, err := s.readExpired(ctx, fmt.Sprintf("crowd-%d", round), expiryReaders)
+		crowd, delay, exchanges, err := f.readExpired(ctx, fmt.Sprintf("crowd-%d", round), expiryReaders)
 		if err != nil {
 			return err
 		}
-		single, delayAlone, _, err := s.readExpired(ctx, fmt.Sprintf("single-%d", round), 1)
+		single, delayAlone, _, err := f.readExpired(ctx, fmt.Sprintf("single-%d", round), 1)
 		if err != nil {
 			return err
 		}
-		living := s.reads("pagero/token/acme", expiryReaders)
+		living := f.reads("pagero/token/acme", expiryReaders)
 		living.Requests = expiryReaders
-		known, err := s.load.Run(ctx, living)
+		known, err := f.load.Run(ctx, living)
 		if err != nil {
 			return err
 		}
 		if round == 0 {
-			continue // all connections are open now
+			continue // this round opened all connections
 		}
 		e.Exchanges += exchanges
 		p50, p99 = append(p50, millis(crowd.Latency.P50)), append(p99, millis(crowd.Latency.P99))
@@ -52,48 +52,47 @@ func (s *stage) expiry(ctx context.Context, p plan, to *report.Bench) error {
 	return must(e.Exchanges == p.rounds, "%d times %d readers of an expired token ran %d exchanges", p.rounds, expiryReaders, e.Exchanges)
 }
 
-// readExpired lets so many readers come when the token of a new account has expired, and returns how long
-// it took until the last of their exchanges was at the endpoint, and how many they ran. The endpoint takes
-// endpointDelay.
-func (s *stage) readExpired(ctx context.Context, account string, readers int) (r load.Result, ahead time.Duration, exchanges int, err error) {
-	brief, err := s.server.SetFault(sandbox.Fault{User: briefUser, When: sandbox.FaultAfter, Action: sandbox.ActionBody, Body: briefAnswer, Count: 1})
+// readExpired has readers read the expired token of a new account. It returns the time until the last of their exchanges
+// reached the endpoint, and the number of exchanges. The endpoint takes endpointDelay.
+func (f *fixture) readExpired(ctx context.Context, account string, readers int) (r load.Result, ahead time.Duration, exchanges int, err error) {
+	brief, err := f.server.SetFault(sandbox.Fault{User: briefUser, When: sandbox.FaultAfter, Action: sandbox.ActionBody, Body: briefAnswer, Count: 1})
 	if err != nil {
 		return r, 0, 0, err
 	}
 	defer brief.Clear()
-	if err := s.enrol(ctx, pageroMount, briefUser, nil, account); err != nil {
+	if err := f.enrol(ctx, pageroMount, briefUser, nil, account); err != nil {
 		return r, 0, 0, err
 	}
-	token, err := s.vault.ReadWithContext(ctx, "pagero/token/"+account)
+	token, err := f.vault.ReadWithContext(ctx, "pagero/token/"+account)
 	if err != nil {
 		return r, 0, 0, err
 	}
-	if err := s.expired(ctx, token); err != nil {
+	if err := f.expired(ctx, token); err != nil {
 		return r, 0, 0, err
 	}
-	slow, err := s.server.SetFault(sandbox.Fault{User: briefUser, Delay: endpointDelay})
+	slow, err := f.server.SetFault(sandbox.Fault{User: briefUser, Delay: endpointDelay})
 	if err != nil {
 		return r, 0, 0, err
 	}
 	defer slow.Clear()
-	before := s.exchanges()
-	job := s.reads("pagero/token/"+account, readers)
+	before := f.exchanges()
+	job := f.reads("pagero/token/"+account, readers)
 	job.Requests = readers
-	if r, err = s.load.Run(ctx, job); err != nil {
+	if r, err = f.load.Run(ctx, job); err != nil {
 		return r, 0, 0, err
 	}
-	requests := s.server.Requests()
-	return r, requests[len(requests)-1].Time.Sub(r.Began), s.exchanges() - before, nil
+	requests := f.server.Requests()
+	return r, requests[len(requests)-1].Time.Sub(r.Began), f.exchanges() - before, nil
 }
 
 // expired waits until the token of an answer is no longer valid.
-func (s *stage) expired(ctx context.Context, token *api.Secret) error {
+func (f *fixture) expired(ctx context.Context, token *api.Secret) error {
 	text, _ := token.Data["expire_time"].(string)
 	expires, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		return err
 	}
-	// The answer's time is cut to whole seconds.
+	// The time in the answer is cut to whole seconds.
 	return patiently(ctx, "a token to expire", func(context.Context) (bool, error) {
 		return time.Now().After(expires.Add(time.Second)), nil
 	})

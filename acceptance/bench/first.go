@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// firstPoll is how often a path is asked that does not answer yet.
+// firstPoll is the time between two requests to a path that does not answer yet.
 const firstPoll = 2 * time.Millisecond
 
-// firstAnswer waits for a path to answer with 200.
+// firstAnswer is the time of the first answer of a path with status 200.
 type firstAnswer struct {
 	at   time.Time
 	err  error
 	done chan struct{}
 }
 
-// waitFor begins to ask a path.
-func (s *stage) waitFor(ctx context.Context, path string) *firstAnswer {
-	f := &firstAnswer{done: make(chan struct{})}
+// waitFor starts to request a path until it answers.
+func (f *fixture) waitFor(ctx context.Context, path string) *firstAnswer {
+	first := &firstAnswer{done: make(chan struct{})}
 	go func() {
-		defer close(f.done)
+		defer close(first.done)
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
 		ticker := time.NewTicker(firstPoll)
@@ -29,28 +29,28 @@ func (s *stage) waitFor(ctx context.Context, path string) *firstAnswer {
 		client := &http.Client{Transport: &http.Transport{}}
 		defer client.CloseIdleConnections()
 		for {
-			ok, err := s.answers(ctx, client, path)
+			ok, err := f.answers(ctx, client, path)
 			if ok {
-				f.at = time.Now()
+				first.at = time.Now()
 				return
 			}
-			if f.err = err; ctx.Err() != nil {
-				f.err = ctx.Err()
+			if first.err = err; ctx.Err() != nil {
+				first.err = ctx.Err()
 				return
 			}
 			<-ticker.C
 		}
 	}()
-	return f
+	return first
 }
 
-// answers tells whether a path answers with 200.
-func (s *stage) answers(ctx context.Context, client *http.Client, path string) (bool, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.node.Address+"/v1/"+path, nil)
+// answers reports whether a path answers with status 200.
+func (f *fixture) answers(ctx context.Context, client *http.Client, path string) (bool, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.node.Address+"/v1/"+path, nil)
 	if err != nil {
 		return false, err
 	}
-	request.Header.Set("X-Vault-Token", s.cluster.RootToken)
+	request.Header.Set("X-Vault-Token", f.cluster.RootToken)
 	response, err := client.Do(request)
 	if err != nil {
 		return false, err
@@ -60,7 +60,7 @@ func (s *stage) answers(ctx context.Context, client *http.Client, path string) (
 	return response.StatusCode == http.StatusOK, err
 }
 
-// wait returns when the path answered first.
+// wait waits for the first answer and returns its time.
 func (f *firstAnswer) wait(ctx context.Context) (time.Time, error) {
 	select {
 	case <-f.done:

@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// freshAccounts are kept fresh, with tokens that live for freshLifetime, as Pagero's do.
+	// freshAccounts is the number of accounts. Their tokens live for freshLifetime, like Pagero's.
 	freshAccounts = 10_000
 	freshLifetime = 600 * time.Second
-	// freshReads is how often an account drawn at random is read.
+	// freshReads is the time between two reads of a random account.
 	freshReads = 10 * time.Millisecond
 	freshMount = "fresh"
 )
 
-// fresh watches accounts with auto_refresh in real time, in a mount of their own beside that with the many
-// accounts: readers must never wait, nor see a token that is about to expire.
-func (s *stage) fresh(ctx context.Context, p plan, to *report.Fresh) (err error) {
+// fresh watches accounts with auto_refresh in real time, in their own mount. Readers must never wait, and must never get a
+// token that is about to expire.
+func (f *fixture) fresh(ctx context.Context, p plan, to *report.Fresh) (err error) {
 	accounts := freshAccounts
 	if p.quick {
 		accounts = 200
@@ -39,47 +39,47 @@ func (s *stage) fresh(ctx context.Context, p plan, to *report.Fresh) (err error)
 	if err != nil {
 		return err
 	}
-	// The stage's token endpoint gives tokens that live longer.
-	stage := *s
-	stage.server = server
+	// The tokens of the fixture's token endpoint live longer.
+	own := *f
+	own.server = server
 	defer func() { err = errors.Join(err, server.Close()) }()
-	if err := stage.mount(ctx, freshMount, pageroPlugin); err != nil {
+	if err := own.mount(ctx, freshMount, pageroPlugin); err != nil {
 		return err
 	}
 	names := numbered("f", accounts)
-	if err := stage.enrol(ctx, freshMount, promptUser, map[string]any{"auto_refresh": true}, names...); err != nil {
+	if err := own.enrol(ctx, freshMount, promptUser, map[string]any{"auto_refresh": true}, names...); err != nil {
 		return err
 	}
 	progress("%d accounts are enrolled; the plugin gets their first tokens by itself", accounts)
 	err = patiently(ctx, "the first tokens", func(context.Context) (bool, error) {
-		return stage.exchanges() >= accounts, nil
+		return own.exchanges() >= accounts, nil
 	})
 	if err != nil {
 		return err
 	}
 	*to = report.Fresh{Accounts: accounts, Lifetime: int(freshLifetime.Seconds()), LeastRemaining: freshLifetime.Seconds()}
-	before, err := stage.processorTime(ctx, pageroPlugin)
+	before, err := own.processorTime(ctx, pageroPlugin)
 	if err != nil {
 		return err
 	}
-	exchanges, began := stage.exchanges(), time.Now()
+	exchanges, began := own.exchanges(), time.Now()
 	progress("watching them for %s", p.fresh)
-	if err := stage.watch(ctx, p.fresh, names, to); err != nil {
+	if err := own.watch(ctx, p.fresh, names, to); err != nil {
 		return err
 	}
 	elapsed := time.Since(began)
-	after, err := stage.processorTime(ctx, pageroPlugin)
+	after, err := own.processorTime(ctx, pageroPlugin)
 	if err != nil {
 		return err
 	}
-	counted, err := stage.readsBySource(ctx, freshMount)
+	counted, err := own.readsBySource(ctx, freshMount)
 	if err != nil {
 		return err
 	}
-	if to.Memory, err = stage.memory(ctx, pageroPlugin); err != nil {
+	if to.Memory, err = own.memory(ctx, pageroPlugin); err != nil {
 		return err
 	}
-	to.Minutes, to.Exchanges = elapsed.Minutes(), stage.exchanges()-exchanges
+	to.Minutes, to.Exchanges = elapsed.Minutes(), own.exchanges()-exchanges
 	to.CPU = millis(after.plugin-before.plugin) / elapsed.Minutes()
 	to.Waited, to.Stale, to.Failed = int(counted["exchange"]), int(counted["stale"]), int(counted["error"])
 	return errors.Join(
@@ -88,8 +88,8 @@ func (s *stage) fresh(ctx context.Context, p plan, to *report.Fresh) (err error)
 	)
 }
 
-// watch reads accounts at random, one every freshReads.
-func (s *stage) watch(ctx context.Context, d time.Duration, names []string, to *report.Fresh) error {
+// watch reads random accounts, one every freshReads.
+func (f *fixture) watch(ctx context.Context, d time.Duration, names []string, to *report.Fresh) error {
 	ticker := time.NewTicker(freshReads)
 	defer ticker.Stop()
 	for over := time.After(d); ; {
@@ -101,7 +101,7 @@ func (s *stage) watch(ctx context.Context, d time.Duration, names []string, to *
 		case <-ticker.C:
 		}
 		began := time.Now()
-		answer, err := s.vault.ReadWithContext(ctx, freshMount+"/token/"+names[rand.IntN(len(names))]) //nolint:gosec // no secret
+		answer, err := f.vault.ReadWithContext(ctx, freshMount+"/token/"+names[rand.IntN(len(names))]) //nolint:gosec // no secret
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (s *stage) watch(ctx context.Context, d time.Duration, names []string, to *
 	}
 }
 
-// note counts an answer that came to a read that began at a time.
+// note records the answer to a read that started at a time.
 func note(answer *api.Secret, began time.Time, to *report.Fresh) error {
 	text, _ := answer.Data["expire_time"].(string)
 	expires, err := time.Parse(time.RFC3339, text)
@@ -128,7 +128,7 @@ func note(answer *api.Secret, began time.Time, to *report.Fresh) error {
 	return nil
 }
 
-// simulatedHour runs the test that keeps 10,000 accounts fresh for an hour of simulated time.
+// simulatedHour runs the test that refreshes 10,000 accounts for one hour of simulated time.
 func simulatedHour(ctx context.Context, to *report.Fresh) error {
 	root, err := harness.RepoRoot()
 	if err != nil {

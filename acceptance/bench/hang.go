@@ -14,24 +14,24 @@ import (
 const (
 	// hangTime is how long an exchange hangs.
 	hangTime = 10 * time.Second
-	// otherAccounts are read while it does.
+	// otherAccounts is the number of other accounts that are read meanwhile.
 	otherAccounts = 999
-	// hangConnections is how many connections read.
+	// hangConnections is the number of connections of the readers.
 	hangConnections = 16
 )
 
-// hang measures cached reads while an exchange hangs: of the same account, and of others.
-func (s *stage) hang(ctx context.Context, p plan, to *report.Bench) error {
-	if err := s.enrol(ctx, pageroMount, hungUser, nil, "hanging"); err != nil {
+// hang measures cached reads of the same account and of others while an exchange hangs.
+func (f *fixture) hang(ctx context.Context, p plan, to *report.Bench) error {
+	if err := f.enrol(ctx, pageroMount, hungUser, nil, "hanging"); err != nil {
 		return err
 	}
-	if err := s.enrol(ctx, pageroMount, promptUser, nil, numbered("other", otherAccounts)...); err != nil {
+	if err := f.enrol(ctx, pageroMount, promptUser, nil, numbered("other", otherAccounts)...); err != nil {
 		return err
 	}
-	first := s.reads("pagero/token/other{}", hangConnections)
+	first := f.reads("pagero/token/other{}", hangConnections)
 	first.Names, first.Requests = otherAccounts, otherAccounts
-	for _, job := range []load.Job{first, s.onceOf("hanging")} {
-		if _, err := s.load.Run(ctx, job); err != nil {
+	for _, job := range []load.Job{first, f.onceOf("hanging")} {
+		if _, err := f.load.Run(ctx, job); err != nil {
 			return err
 		}
 	}
@@ -39,10 +39,10 @@ func (s *stage) hang(ctx context.Context, p plan, to *report.Bench) error {
 	var m struct{ sameP99, sameRate, othersP99, othersRate [2][]float64 }
 	measure := func(ctx context.Context, hanging int) error {
 		for i, path := range []string{"pagero/token/hanging", "pagero/token/other{}"} {
-			job := s.reads(path, hangConnections)
+			job := f.reads(path, hangConnections)
 			job.Duration, job.Names = duration, i*otherAccounts
 			job.Random = true
-			r, err := s.load.Run(ctx, job)
+			r, err := f.load.Run(ctx, job)
 			if err != nil {
 				return err
 			}
@@ -54,14 +54,14 @@ func (s *stage) hang(ctx context.Context, p plan, to *report.Bench) error {
 		}
 		return nil
 	}
-	before, err := s.readsBySource(ctx, pageroMount)
+	before, err := f.readsBySource(ctx, pageroMount)
 	if err != nil {
 		return err
 	}
 	for round := range p.rounds {
 		steps := []func() error{
 			func() error { return measure(ctx, 0) },
-			func() error { return s.whileHanging(ctx, p, func() error { return measure(ctx, 1) }) },
+			func() error { return f.whileHanging(ctx, p, func() error { return measure(ctx, 1) }) },
 		}
 		if round%2 == 1 {
 			steps[0], steps[1] = steps[1], steps[0]
@@ -72,7 +72,7 @@ func (s *stage) hang(ctx context.Context, p plan, to *report.Bench) error {
 			}
 		}
 	}
-	after, err := s.readsBySource(ctx, pageroMount)
+	after, err := f.readsBySource(ctx, pageroMount)
 	if err != nil {
 		return err
 	}
@@ -87,70 +87,69 @@ func (s *stage) hang(ctx context.Context, p plan, to *report.Bench) error {
 	if p.quick {
 		return nil
 	}
-	return s.hangInWindow(ctx, &to.Hang)
+	return f.hangInWindow(ctx, &to.Hang)
 }
 
-// windowAnswer is the token endpoint's answer with a token whose refresh window begins at half of its life.
+// windowAnswer is an answer of the token endpoint. The refresh window of its token begins after half of the lifetime.
 const windowAnswer = `{"access_token":"` + sandbox.PlaceholderAccessToken + `","refresh_token":"` + sandbox.PlaceholderRefreshToken +
 	`","token_type":"Bearer","expires_in":40}`
 
-// hangInWindow measures reads of an account in its refresh window: the first begins the exchange, which hangs.
-func (s *stage) hangInWindow(ctx context.Context, to *report.Hang) error {
-	once, err := s.server.SetFault(sandbox.Fault{User: briefUser, When: sandbox.FaultAfter, Action: sandbox.ActionBody, Body: windowAnswer, Count: 1})
+// hangInWindow measures reads of an account in its refresh window. The first read starts the exchange, which hangs.
+func (f *fixture) hangInWindow(ctx context.Context, to *report.Hang) error {
+	once, err := f.server.SetFault(sandbox.Fault{User: briefUser, When: sandbox.FaultAfter, Action: sandbox.ActionBody, Body: windowAnswer, Count: 1})
 	if err != nil {
 		return err
 	}
 	defer once.Clear()
-	if err := s.enrol(ctx, pageroMount, briefUser, nil, "window"); err != nil {
+	if err := f.enrol(ctx, pageroMount, briefUser, nil, "window"); err != nil {
 		return err
 	}
 	began := time.Now()
-	if _, err := s.vault.ReadWithContext(ctx, "pagero/token/window"); err != nil {
+	if _, err := f.vault.ReadWithContext(ctx, "pagero/token/window"); err != nil {
 		return err
 	}
 	measure := func(into *report.HangLatency) error {
-		job := s.reads("pagero/token/window", hangConnections)
+		job := f.reads("pagero/token/window", hangConnections)
 		job.Duration = hangTime - 2*time.Second
-		r, err := s.load.Run(ctx, job)
+		r, err := f.load.Run(ctx, job)
 		*into = report.HangLatency{P50: millis(r.Latency.P50), P99: millis(r.Latency.P99), Max: millis(r.Latency.Max), Rate: r.Rate()}
 		return err
 	}
 	if err := measure(&to.WindowWithout); err != nil {
 		return err
 	}
-	hung, err := s.server.SetFault(sandbox.Fault{User: briefUser, Delay: hangTime})
+	hung, err := f.server.SetFault(sandbox.Fault{User: briefUser, Delay: hangTime})
 	if err != nil {
 		return err
 	}
 	defer hung.Clear()
-	if err := settle(ctx, time.Until(began.Add(21*time.Second))); err != nil { // half of 40 s, and some more
+	if err := settle(ctx, time.Until(began.Add(21*time.Second))); err != nil { // more than half of 40 s
 		return err
 	}
-	before := s.exchanges()
+	before := f.exchanges()
 	if err := measure(&to.Window); err != nil {
 		return err
 	}
-	// What is measured next counts exchanges.
-	return patiently(ctx, "the exchange that hung", func(context.Context) (bool, error) { return s.exchanges() > before, nil })
+	// The next measurements count exchanges.
+	return patiently(ctx, "the exchange that hung", func(context.Context) (bool, error) { return f.exchanges() > before, nil })
 }
 
-// onceOf is a job that reads the token of one account once.
-func (s *stage) onceOf(account string) load.Job {
-	job := s.reads("pagero/token/"+account, 1)
+// onceOf returns a job that reads the token of one account once.
+func (f *fixture) onceOf(account string) load.Job {
+	job := f.reads("pagero/token/"+account, 1)
 	job.Requests = 1
 	return job
 }
 
-// whileHanging runs a measurement while an exchange of the account "hanging" hangs, which an operator has
-// asked for while its token is valid.
-func (s *stage) whileHanging(ctx context.Context, p plan, measure func() error) error {
-	fault, err := s.server.SetFault(sandbox.Fault{User: hungUser, Action: sandbox.ActionHold})
+// whileHanging runs a measurement while a forced refresh of the account "hanging" hangs. The token of the account is valid.
+func (f *fixture) whileHanging(ctx context.Context, p plan, measure func() error) error {
+	fault, err := f.server.SetFault(sandbox.Fault{User: hungUser, Action: sandbox.ActionHold})
 	if err != nil {
 		return err
 	}
 	defer fault.Clear()
 	refreshed := make(chan error, 1)
-	go func() { refreshed <- s.write(ctx, "pagero/refresh/hanging", map[string]any{}) }()
+	go func() { refreshed <- f.write(ctx, "pagero/refresh/hanging", map[string]any{}) }()
 	if err := fault.Wait(ctx, 1); err != nil {
 		return errors.Join(err, <-refreshed)
 	}
@@ -164,7 +163,7 @@ func (s *stage) whileHanging(ctx context.Context, p plan, measure func() error) 
 	select {
 	case <-over:
 	case err := <-refreshed:
-		return fmt.Errorf("the exchange ended before its time: %w", err)
+		return fmt.Errorf("the exchange ended too early: %w", err)
 	}
 	fault.Clear()
 	return <-refreshed

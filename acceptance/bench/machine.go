@@ -13,7 +13,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// machine says what the measurements were made on, and how long they took.
+// machine describes the machine of the measurements, and how long they took.
 func machine(ctx context.Context, node *harness.Node, began time.Time) (m report.Machine, err error) {
 	m = report.Machine{
 		System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Processors: processors,

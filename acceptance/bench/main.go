@@ -1,14 +1,12 @@
-// Command bench measures the plugin on a real Vault, side by side in one run with what a user would
-// compare it with:
+// Command bench measures the plugin on a real Vault. In the same run it measures what a user would compare the plugin with:
 //
-//   - bare: a plugin that answers a constant from HandleRequest, the most that a plugin can do,
+//   - bare: a plugin that answers a constant from HandleRequest, the fastest possible plugin,
 //   - conventional: a plugin that answers a constant from a framework path,
-//   - kv: Vault's own KV engine, which is no plugin process but reads its storage.
+//   - kv: Vault's own KV engine, which has no plugin process but reads its storage.
 //
-// What is compared takes turns, round by round, because a machine is never equally fast twice; ratios
-// are formed within a round. The results go to docs/performance.md. With -scale it measures a mount
-// with 100,000 accounts in place of that. It fails where something is not as it must be, such as an
-// exchange too many, and never because something was slow.
+// The targets take turns in each round, because the speed of a machine varies, and ratios are formed within a round. The
+// results go to docs/performance.md. With -scale it measures a mount with 100,000 accounts instead. It fails if the plugin
+// does something wrong, such as one exchange too many, and never because something was slow.
 package main
 
 import (
@@ -23,14 +21,14 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/internal/load"
 )
 
-// loadArgument makes this program the load process.
+// loadArgument is the argument that makes this program the load process.
 const loadArgument = "load"
 
-// plan says how much is measured.
+// plan is the extent of the measurements.
 type plan struct {
 	rounds   int
-	duration time.Duration // of one load
-	accounts int           // the largest number
+	duration time.Duration // of one job
+	accounts int           // the largest number of accounts
 	fresh    time.Duration // how long accounts with auto_refresh are watched
 	idle     time.Duration // how long an idle Vault is watched
 	quick    bool
@@ -84,7 +82,7 @@ type step struct {
 	run  func(context.Context) error
 }
 
-// runSteps runs the measurements, or only that of one name.
+// runSteps runs all measurements, or only the named one.
 func runSteps(ctx context.Context, steps []step, only string) error {
 	found := false
 	for _, s := range steps {
@@ -105,7 +103,7 @@ func runSteps(ctx context.Context, steps []step, only string) error {
 	return nil
 }
 
-// progress tells whoever waits how it goes.
+// progress prints a line about the progress.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "  "+format+"\n", args...)
 }

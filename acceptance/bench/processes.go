@@ -11,25 +11,24 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// processors is how many the machine has.
+// processors is the number of processors of the machine.
 var processors = runtime.NumCPU()
 
 // cpuTime is processor time.
 type cpuTime = time.Duration
 
-// usage is the processor time that a Vault and one of its plugins have used.
+// usage is the processor time of Vault and of one of its plugins.
 type usage struct{ vault, plugin cpuTime }
 
-// total is that of both.
+// total returns the sum of both.
 func (u usage) total() cpuTime { return u.vault + u.plugin }
 
-// processorTime returns what Vault and a plugin have used; the plugin's is 0 where Vault has no process
-// of that name.
-func (s *stage) processorTime(ctx context.Context, plugin string) (u usage, err error) {
-	if u.vault, err = usedBy(s.node.Server().PID); err != nil {
+// processorTime returns the processor time of Vault and of a plugin. The plugin's is 0 if Vault has no such process.
+func (f *fixture) processorTime(ctx context.Context, plugin string) (u usage, err error) {
+	if u.vault, err = usedBy(f.node.Server().PID); err != nil {
 		return u, err
 	}
-	found, err := s.node.PluginProcesses(ctx, plugin)
+	found, err := f.node.PluginProcesses(ctx, plugin)
 	for _, p := range found {
 		used, err := usedBy(p.PID)
 		if err != nil {
@@ -50,25 +49,25 @@ func usedBy(pid int) (cpuTime, error) {
 	return cpuTime(stat.CPUTime() * float64(time.Second)), err
 }
 
-// patience bounds what must happen some time. It is no measure of anything.
+// patience bounds waits for what must happen eventually. It is not a performance limit.
 const patience = 15 * time.Minute
 
-// patiently waits for a condition.
+// patiently waits for a condition, at most for patience.
 func patiently(ctx context.Context, what string, condition func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return harness.Until(ctx, what, condition)
 }
 
-// megabyte is what memory is told in.
+// megabyte is the unit of memory sizes.
 const megabyte = 1e6
 
-// memory returns what of the one process of a plugin is in memory; another one may be about to end. The heap is
-// known of plugins with a probe.
-func (s *stage) memory(ctx context.Context, plugin string) (m report.Memory, err error) {
+// memory returns the memory of the process of a plugin. It waits until there is only one process, because an old one may
+// still be ending. Only plugins with a probe report their heap.
+func (f *fixture) memory(ctx context.Context, plugin string) (m report.Memory, err error) {
 	var found []harness.Process
 	err = patiently(ctx, "one process of "+plugin, func(ctx context.Context) (bool, error) {
-		found, err = s.node.PluginProcesses(ctx, plugin)
+		found, err = f.node.PluginProcesses(ctx, plugin)
 		return len(found) == 1, err
 	})
 	if err != nil {
@@ -84,7 +83,7 @@ func (s *stage) memory(ctx context.Context, plugin string) (m report.Memory, err
 	}
 	m.Resident, m.Anonymous = float64(status.VmRSS)/megabyte, float64(status.RssAnon)/megabyte
 	if plugin == profiledPlugin || plugin == barePlugin {
-		cost, err := s.probe(plugin).Cost(ctx)
+		cost, err := f.probe(plugin).Cost(ctx)
 		if err != nil {
 			return m, err
 		}

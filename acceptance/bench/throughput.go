@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// busyAccounts are exchanged.
+	// busyAccounts is the number of accounts.
 	busyAccounts = 1000
-	// The plugin's own limits in the background: exchanges at a time, and begun a second.
+	// The limits of the plugin in the background: concurrent exchanges, and exchanges started in a second.
 	choresAtATime, choresPerSecond = 32, 50
 )
 
-// busyCrowd is how many read, and which accounts: those of an endpoint that takes the same time for each
-// exchange keep in step, and want the processors all at once.
+// busyCrowd is a number of readers and the kind of their accounts. If the endpoint takes the same time for each exchange, the
+// readers keep in step and need the processors all at once.
 type busyCrowd struct {
 	accounts    string
 	connections int
 }
 
-// throughput measures exchanges a second over many accounts whose token endpoint takes endpointDelay, for
-// readers, each of whom waits for his exchange, and for the plugin by itself.
-func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error {
+// throughput measures exchanges per second over many accounts. The token endpoint takes endpointDelay. It measures readers
+// that wait for their exchanges, and the plugin in the background.
+func (f *fixture) throughput(ctx context.Context, p plan, to *report.Bench) error {
 	var crowds []busyCrowd
 	for accounts, user := range map[string]string{"busy": slowUser, "varied": variedUser} {
-		err := s.enrol(ctx, pageroMount, user, map[string]any{"refresh_on_read": true}, numbered(accounts, busyAccounts)...)
+		err := f.enrol(ctx, pageroMount, user, map[string]any{"refresh_on_read": true}, numbered(accounts, busyAccounts)...)
 		if err != nil {
 			return err
 		}
@@ -39,10 +39,10 @@ func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error 
 	for round := range p.rounds + 1 {
 		for i := range crowds {
 			crowd := crowds[(round+i)%len(crowds)]
-			if round < 2 { // the first is to get warm
+			if round < 2 { // the first round is a warm-up
 				measured[crowd] = &exchangeRates{}
 			}
-			if err := s.exchangeRate(ctx, p, crowd, measured[crowd]); err != nil {
+			if err := f.exchangeRate(ctx, p, crowd, measured[crowd]); err != nil {
 				return err
 			}
 		}
@@ -59,50 +59,50 @@ func (s *stage) throughput(ctx context.Context, p plan, to *report.Bench) error 
 			Busy: summarise(m.busy), Own: summarise(m.own), Wanted: summarise(quotients(m.busy, ratios)),
 		})
 	}
-	return s.background(ctx, to)
+	return f.background(ctx, to)
 }
 
-// exchangeRates are exchanges a second, and shares of the processors, round by round.
+// exchangeRates holds the exchanges per second and the shares of the processors of the rounds.
 type exchangeRates struct{ rate, busy, own []float64 }
 
-// exchangeRate reads over so many connections; every read runs an exchange.
-func (s *stage) exchangeRate(ctx context.Context, p plan, crowd busyCrowd, m *exchangeRates) error {
-	before, endpoint := s.exchanges(), load.ProcessorTime()
-	job := s.reads("pagero/token/"+crowd.accounts+"{}", crowd.connections)
+// exchangeRate reads over a number of connections. Every read makes an exchange.
+func (f *fixture) exchangeRate(ctx context.Context, p plan, crowd busyCrowd, m *exchangeRates) error {
+	before, endpoint := f.exchanges(), load.ProcessorTime()
+	job := f.reads("pagero/token/"+crowd.accounts+"{}", crowd.connections)
 	job.Names, job.Duration = busyAccounts, 2*p.duration
-	r, own, err := s.costOf(ctx, job, pageroPlugin)
+	r, own, err := f.costOf(ctx, job, pageroPlugin)
 	if err != nil {
 		return err
 	}
 	share := func(used cpuTime) float64 { return used.Seconds() / r.Elapsed.Seconds() / float64(processors) }
-	n := s.exchanges() - before
+	n := f.exchanges() - before
 	m.rate = append(m.rate, float64(n)/r.Elapsed.Seconds())
 	m.own = append(m.own, share(own))
 	m.busy = append(m.busy, share(own+r.CPU+load.ProcessorTime()-endpoint))
-	// A reader who is a whole round behind the others can share an exchange with one of them.
+	// A reader that is a whole round behind the others can share an exchange with one of them.
 	return must(n <= r.Requests, "%d reads ran %d exchanges", r.Requests, n)
 }
 
-// background measures what the plugin exchanges by itself when many accounts are due at once.
-func (s *stage) background(ctx context.Context, to *report.Bench) error {
+// background measures the exchanges that the plugin starts by itself when many accounts are due at once.
+func (f *fixture) background(ctx context.Context, to *report.Bench) error {
 	var (
 		names  = numbered("auto", busyAccounts)
-		before = s.exchanges()
+		before = f.exchanges()
 		began  = time.Now()
 	)
-	if err := s.enrol(ctx, pageroMount, slowUser, map[string]any{"auto_refresh": true}, names...); err != nil {
+	if err := f.enrol(ctx, pageroMount, slowUser, map[string]any{"auto_refresh": true}, names...); err != nil {
 		return err
 	}
-	// The plugin begins when Vault calls its periodic function, once a minute.
+	// The plugin starts when Vault calls its periodic function, once a minute.
 	err := patiently(ctx, "the accounts to be refreshed", func(context.Context) (bool, error) {
-		return s.exchanges()-before >= busyAccounts, nil
+		return f.exchanges()-before >= busyAccounts, nil
 	})
 	if err != nil {
 		return err
 	}
 	var first, last time.Time
 	count := 0
-	for _, r := range s.server.Requests() {
+	for _, r := range f.server.Requests() {
 		if r.User == slowUser && r.Time.After(began) {
 			if first.IsZero() {
 				first = r.Time

@@ -18,7 +18,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// tokenPath is what the policy allows and what every example reads.
+// tokenPath is the path that the policy allows and that every example reads.
 const tokenPath = "pagero/token/acme"
 
 func TestTheVaultSecretsOperatorsResourcesFitTogether(t *testing.T) {
@@ -48,7 +48,7 @@ func TestTheVaultSecretsOperatorsResourcesFitTogether(t *testing.T) {
 			t.Errorf("%s puts %q into the Secret", secret.Name, kept)
 		}
 	}
-	// One reads by the clock and restarts nothing; the other by the ttl.
+	// One example reads at intervals and restarts nothing. The other one reads after the ttl.
 	if interval.Spec.AllowStaticCreds || interval.Spec.RefreshAfter == "" || len(interval.Spec.RolloutRestartTargets) != 0 {
 		t.Errorf("%s: %+v", interval.Name, interval.Spec)
 	}
@@ -63,17 +63,17 @@ func TestTheVaultSecretsOperatorsResourcesFitTogether(t *testing.T) {
 	}
 }
 
-// annotation finds what the Agent Injector reads in a Deployment, by the name of the file.
+// annotation matches the annotations of the Agent Injector that describe a file.
 var annotation = regexp.MustCompile(`^vault\.hashicorp\.com/agent-inject-(secret|template|perms)-(.+)$`)
 
-// knownAnnotations are those of the Agent Injector that the example uses otherwise (agent-inject/agent/annotations.go
-// of vault-k8s).
+// knownAnnotations are the other annotations of the Agent Injector in the example (agent-inject/agent/annotations.go of
+// vault-k8s).
 var knownAnnotations = []string{
 	"vault.hashicorp.com/agent-inject", "vault.hashicorp.com/role", "vault.hashicorp.com/agent-run-as-same-user",
 	"vault.hashicorp.com/agent-service-account-token-volume-name", "vault.hashicorp.com/agent-limits-mem",
 }
 
-// The injector puts the template into the configuration of an Agent. A real Agent renders it here.
+// The injector adds the template to the configuration of an Agent. Here a real Agent renders it.
 func TestTheAgentRendersTheInjectorsTemplate(t *testing.T) {
 	t.Parallel()
 	deployment := example[*appsv1.Deployment](t, "agent-injector.yaml", "acme-invoices")
@@ -81,7 +81,7 @@ func TestTheAgentRendersTheInjectorsTemplate(t *testing.T) {
 	for name, value := range deployment.Spec.Template.Annotations {
 		if match := annotation.FindStringSubmatch(name); match != nil {
 			if match[2] != "acme.header" {
-				t.Errorf("%s is for another file than the others", name)
+				t.Errorf("%s is for another file", name)
 			}
 			values[match[1]] = value
 		} else if !slices.Contains(knownAnnotations, name) {
@@ -99,8 +99,8 @@ func TestTheAgentRendersTheInjectorsTemplate(t *testing.T) {
 	}
 }
 
-// wantSameUser asserts what the annotation agent-run-as-same-user needs, and that the volume with the
-// token for Vault is there.
+// wantSameUser asserts that the Deployment has what the annotation agent-run-as-same-user needs, and the volume with the token
+// for Vault.
 func wantSameUser(t *testing.T, deployment *appsv1.Deployment) {
 	t.Helper()
 	pod := deployment.Spec.Template.Spec
@@ -116,8 +116,7 @@ func wantSameUser(t *testing.T, deployment *appsv1.Deployment) {
 	t.Errorf("there is no volume %s with a token for the audience vault", volume)
 }
 
-// renderOnce lets a Vault Agent render a template as the init container of the injector does, and
-// returns the file.
+// renderOnce has a Vault Agent render a template, as the init container of the injector does, and returns the file.
 func renderOnce(t *testing.T, template string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -127,7 +126,7 @@ func renderOnce(t *testing.T, template string) string {
 		return path
 	}
 	target := filepath.Join(dir, "acme.header")
-	// A login adds the policy default, with which the Agent looks its token up and renews it.
+	// A login adds the policy default, which the Agent needs to look up and renew its token.
 	login, err := node.Client().Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{readerPolicy}})
 	must(t, err)
 	config := write("agent.hcl", strings.NewReplacer(
@@ -173,8 +172,8 @@ func TestThePolicyAllowsNothingElse(t *testing.T) {
 	}
 }
 
-// The intervals have to be shorter than what is left of a token at least, with time for the Secret to
-// get to the pods.
+// The intervals must be shorter than the remaining lifetime of every token that is read, minus the time until the Secret
+// reaches the pods.
 func TestTheIntervalsAreShorterThanATokenLives(t *testing.T) {
 	t.Parallel()
 	const minTTL, kubelet = 2 * time.Minute, 90 * time.Second
@@ -186,12 +185,12 @@ func TestTheIntervalsAreShorterThanATokenLives(t *testing.T) {
 		"the store":              storeSecret(t).Spec.RefreshInterval.Duration,
 	} {
 		if interval <= 0 || interval+kubelet > minTTL {
-			t.Errorf("%s reads every %s, and a token may have %s left", name, interval, minTTL)
+			t.Errorf("%s reads every %s, but a token may expire after %s", name, interval, minTTL)
 		}
 	}
 }
 
-// filter returns the names that one of the patterns matches, sorted.
+// filter returns the sorted names that match one of the patterns.
 func filter(t *testing.T, names, patterns []string) []string {
 	t.Helper()
 	var kept []string
@@ -218,7 +217,7 @@ func readToken(t *testing.T) map[string]any {
 	return secret.Data
 }
 
-// The README's commands for Vault are run as they are printed there, save those for auth/kubernetes.
+// The README's commands for Vault run as they are printed, except those for auth/kubernetes.
 func TestTheREADMEsCommandsRun(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(examples, "README.md"))

@@ -35,7 +35,7 @@ func storeSecret(t *testing.T) *esv1.ExternalSecret {
 	return example[*esv1.ExternalSecret](t, storeFile, "pagero-acme-store")
 }
 
-// kubernetes is a cluster that has one Secret, with tokens of Vault.
+// kubernetes returns a client of a cluster that has one Secret, with Vault tokens.
 func kubernetes() client.Client {
 	return fake.NewClientBuilder().WithObjects(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "vault-token"},
@@ -43,15 +43,15 @@ func kubernetes() client.Client {
 	}).Build()
 }
 
-// here points a provider of the examples at the Vault of these tests: its address, no TLS, and the token of
-// kubernetes in the place of a login with a service account. The rest is the example's.
+// here points a provider of the examples at the Vault of these tests: with its address, without TLS, and with the token from
+// kubernetes instead of a login with a service account. The rest is that of the example.
 func here(provider *esv1.VaultProvider) {
 	provider.Server = node.Address
 	provider.CAProvider = nil
 	provider.Auth = &esv1.VaultAuth{TokenSecretRef: &esmeta.SecretKeySelector{Name: "vault-token", Key: "token"}}
 }
 
-// generate runs the operator's generator on the example, with the changes that are given.
+// generate runs the operator's generator with the changed example.
 func generate(t *testing.T, changes ...func(*genv1alpha1.VaultDynamicSecret)) (map[string][]byte, error) {
 	t.Helper()
 	generator := example[*genv1alpha1.VaultDynamicSecret](t, generatorFile, "pagero-acme")
@@ -65,7 +65,7 @@ func generate(t *testing.T, changes ...func(*genv1alpha1.VaultDynamicSecret)) (m
 	return data, err
 }
 
-func TestTheGeneratorReadsATokenThatLives(t *testing.T) {
+func TestTheGeneratorReadsAValidToken(t *testing.T) {
 	t.Parallel()
 	data, err := generate(t)
 	must(t, err)
@@ -73,7 +73,7 @@ func TestTheGeneratorReadsATokenThatLives(t *testing.T) {
 	if string(data["access_token"]) != answer["access_token"] {
 		t.Error("the generator has another access token than the mount")
 	}
-	for _, name := range []string{"ttl", "rotation_period"} { // decoded from JSON, whatever the operator keeps them as
+	for _, name := range []string{"ttl", "rotation_period"} { // the operator may keep them in any form of JSON
 		var seconds int64
 		if err := json.Unmarshal(data[name], &seconds); err != nil || seconds < 1 {
 			t.Errorf("%s is %q: %v", name, data[name], err)
@@ -91,8 +91,8 @@ func TestTheGeneratorReadsATokenThatLives(t *testing.T) {
 	}
 }
 
-// The ExternalSecret of the example names the generator, and its template, rendered by the operator's
-// engine, leaves nothing but the access token.
+// The ExternalSecret of the example names the generator. The operator's engine renders its template, which keeps only the
+// access token.
 func TestTheTemplateKeepsNothingButTheAccessToken(t *testing.T) {
 	t.Parallel()
 	external := generatorSecret(t)
@@ -114,8 +114,8 @@ func TestTheTemplateKeepsNothingButTheAccessToken(t *testing.T) {
 	}
 }
 
-// What goes wrong is told by the plugin's own message, where Vault's client shows one.
-func TestTheGeneratorTellsWhatIsWrong(t *testing.T) {
+// If something is wrong, the error contains the plugin's message, unless Vault's client drops it.
+func TestTheGeneratorReportsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	asRoot := func(generator *genv1alpha1.VaultDynamicSecret) {
 		generator.Spec.Provider.Auth.TokenSecretRef.Key = "root"
@@ -128,7 +128,7 @@ func TestTheGeneratorTellsWhatIsWrong(t *testing.T) {
 		as            func(*genv1alpha1.VaultDynamicSecret)
 	}{
 		"no permission":           {"pagero/token/other", "permission denied", func(*genv1alpha1.VaultDynamicSecret) {}},
-		"no such account":         {"pagero/token/other", "empty response", asRoot}, // a 404; its message is lost
+		"no such account":         {"pagero/token/other", "empty response", asRoot}, // a 404, whose message is lost
 		"Pagero cannot be asked":  {"pagero/token/unreachable", "nothing was sent", asRoot},
 		"when it is tried again":  {"pagero/token/unreachable", "next attempt", asRoot},
 		"the status is not a 400": {"pagero/token/unreachable", "Code: 503", asRoot},
@@ -140,7 +140,7 @@ func TestTheGeneratorTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// unreachable enrols an account whose server is not there.
+// unreachable enrols an account whose server does not exist.
 func unreachable(t *testing.T) {
 	t.Helper()
 	for _, write := range []struct {
@@ -158,11 +158,11 @@ func unreachable(t *testing.T) {
 	}
 }
 
-// store returns what the operator's provider makes of a store of the examples.
+// store returns the client that the operator's provider creates for a store of the examples.
 func store(t *testing.T, generic esv1.GenericStore) esv1.SecretsClient {
 	t.Helper()
 	provider := &vaultprovider.Provider{NewVaultClient: vaultprovider.NewVaultClient}
-	warnings, err := provider.ValidateStore(generic) // as it is in the file
+	warnings, err := provider.ValidateStore(generic) // unchanged
 	must(t, err)
 	if len(warnings) > 0 {
 		t.Errorf("the operator warns: %q", warnings)
@@ -178,7 +178,7 @@ func store(t *testing.T, generic esv1.GenericStore) esv1.SecretsClient {
 	return secrets
 }
 
-func TestTheStoresReadATokenThatLives(t *testing.T) {
+func TestTheStoresReadAValidToken(t *testing.T) {
 	t.Parallel()
 	external := storeSecret(t)
 	single := example[*esv1.SecretStore](t, storeFile, external.Spec.SecretStoreRef.Name)
@@ -201,7 +201,7 @@ func TestTheStoresReadATokenThatLives(t *testing.T) {
 	}
 }
 
-// Version v2 is the provider's default, and means another path.
+// The provider's default is version v2, which has another path.
 func TestTheStoreNeedsVersion1(t *testing.T) {
 	t.Parallel()
 	single := example[*esv1.SecretStore](t, storeFile, "pagero")

@@ -23,7 +23,7 @@ type object interface {
 	GetNamespace() string
 }
 
-// kinds are the resources that the examples may have, with what each is decoded into.
+// kinds are the resources that the examples may contain, with a constructor for each.
 var kinds = map[metav1.TypeMeta]func() object{
 	{APIVersion: "v1", Kind: "ServiceAccount"}:                                          func() object { return new(corev1.ServiceAccount) },
 	{APIVersion: "apps/v1", Kind: "Deployment"}:                                         func() object { return new(appsv1.Deployment) },
@@ -36,7 +36,7 @@ var kinds = map[metav1.TypeMeta]func() object{
 	{APIVersion: "external-secrets.io/v1", Kind: "ClusterSecretStore"}:                  func() object { return new(esv1.ClusterSecretStore) },
 }
 
-// documents decodes all documents of a file. A field that its type does not have is an error.
+// documents decodes all documents of a file. A field that the type does not have is an error.
 func documents(t *testing.T, path string) []object {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -45,7 +45,7 @@ func documents(t *testing.T, path string) []object {
 	for reader := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(content))); ; {
 		document := make([]byte, len(content))
 		n, err := reader.Read(document)
-		if err == io.EOF { //nolint:errorlint // the reader returns it as it is
+		if err == io.EOF { //nolint:errorlint // the reader does not wrap it
 			return objects
 		}
 		must(t, err)
@@ -74,7 +74,7 @@ func decode(document []byte) (object, error) {
 	return decoded, nil
 }
 
-// example returns the only document of its type in a file of the examples.
+// example returns the document with this type and name in a file of the examples.
 func example[T object](t *testing.T, file, name string) (found T) {
 	t.Helper()
 	for _, document := range documents(t, filepath.Join(examples, file)) {
@@ -105,7 +105,7 @@ func TestEveryFileIsWhatItsTypeAllows(t *testing.T) {
 	}
 }
 
-// The strict decoding is what the test above rests on.
+// The test above depends on strict decoding.
 func TestAFieldThatDoesNotExistIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, document := range []string{

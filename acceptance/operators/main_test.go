@@ -1,7 +1,6 @@
-// Package operators tests examples/kubernetes: the code of External Secrets Operator, the real one,
-// reads from a real Vault with the built plugin what its example says, and every file is decoded
-// strictly. The Kubernetes side is controller-runtime's fake client. It is a module of its own, because the
-// operator needs many others.
+// Package operators tests examples/kubernetes. It runs the real code of External Secrets Operator with its example on a real
+// Vault with the built plugin, and decodes every file strictly. Kubernetes is the fake client of controller-runtime. The
+// package is in its own module, because the operator depends on many others.
 package operators
 
 import (
@@ -19,21 +18,21 @@ import (
 
 const (
 	pluginName   = "vault-plugin-pagero"
-	readerPolicy = "pagero-acme-read" // as README.md calls it
-	// kubeconfig names a Kubernetes that is not there. The operator wants one, and asks it nothing as
-	// long as it logs in to Vault with a token of a Secret.
+	readerPolicy = "pagero-acme-read" // its name in README.md
+	// kubeconfig names a Kubernetes that does not exist. The operator requires one, but sends it no requests if it logs in to
+	// Vault with a token from a Secret.
 	kubeconfig = `{"apiVersion": "v1", "kind": "Config", "current-context": "none",
 "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:9"}}],
 "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
 "users": [{"name": "none", "user": {}}]}`
 )
 
-// What TestMain sets up: a Vault with the plugin at pagero, as the examples have it, and in it the
-// client default and the account acme.
+// TestMain sets these up: a Vault with the plugin mounted at pagero, as in the examples, with the client default and the
+// account acme.
 var (
 	node        *harness.Node
 	server      *sandbox.Server
-	examples    string // the folder
+	examples    string // the folder of the examples
 	readerToken string // of Vault, with the example's policy
 )
 
@@ -90,7 +89,7 @@ func runTests(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// enrol mounts the plugin and enrols acme, and gives the examples' policy a token.
+// enrol mounts the plugin, enrols acme, and creates a token with the policy of the examples.
 func enrol(ctx context.Context) error {
 	if err := node.Enable(ctx, "pagero", pluginName, nil); err != nil {
 		return err
@@ -122,7 +121,7 @@ func enrol(ctx context.Context) error {
 	return err
 }
 
-// must ends the test on an error.
+// must ends the test if err is not nil.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

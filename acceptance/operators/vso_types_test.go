@@ -4,9 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The fields of Vault Secrets Operator's resources that the examples may use, as its CRDs name them
-// (api/v1beta1 of that project; its module is not needed for more). A field that is not here is
-// refused by the strict decoding.
+// These are the fields of Vault Secrets Operator's resources that the examples may use, with the names of its CRDs
+// (api/v1beta1 of that project). Strict decoding refuses other fields. The project's module is not needed for anything else.
 
 type vaultConnection struct {
 	metav1.TypeMeta   `json:",inline"`

@@ -1,13 +1,12 @@
-// Command window measures the one window that nothing can close: from the moment at which the server
-// has consumed a refresh token to the moment at which the next one is saved. Who kills the plugin or
-// its Vault in between loses the token.
+// Command window measures the window that nothing can close: from the moment at which the server has consumed a refresh token
+// to the moment at which the next one is saved. If the plugin or its Vault is killed in between, the token is lost.
 //
-// The answer goes to the reader after the save, so the time to the reader's receipt is an upper
-// bound of the window. On loopback an answer takes no time to arrive; a real server's takes half a
-// round trip more. Beside each exchange, in the same round, one value of about the same size is written twice to
-// KV version 1 of the same Vault: such a write is the least that saving a token can cost.
+// The plugin answers the reader after the save, so the time until the reader has the answer is an upper bound of the window.
+// On loopback an answer arrives at once. The answer of a real server takes half a round trip. In the same round as each
+// exchange, a value of about the same size is written twice to KV version 1 of the same Vault. Such a write is the minimum
+// cost of saving a token.
 //
-// It measures a Vault of one node and one of three, prints what it found and judges nothing.
+// It measures a Vault with one node and one with three nodes, and prints the results without a judgement.
 package main
 
 import (
@@ -33,7 +32,7 @@ func main() {
 	}
 }
 
-// run builds the plugin, and measures and reports for each size of a Vault.
+// run builds the plugin, and measures and reports each size of a Vault.
 func run(ctx context.Context, exchanges int) error {
 	dir, err := os.MkdirTemp("", "pagero-window-")
 	if err != nil {
@@ -47,7 +46,7 @@ func run(ctx context.Context, exchanges int) error {
 	}
 	fmt.Fprintf(os.Stdout, "raft storage is below %s\n", os.TempDir())
 	for _, nodes := range []int{1, 3} {
-		fmt.Fprintf(os.Stderr, "measuring on a Vault of %d\n", nodes)
+		fmt.Fprintf(os.Stderr, "measuring a Vault with %d node(s)\n", nodes)
 		measured, err := measureOn(ctx, plugin, nodes, exchanges)
 		if err != nil {
 			return err
@@ -59,8 +58,8 @@ func run(ctx context.Context, exchanges int) error {
 	return nil
 }
 
-// measureOn starts a Vault of so many nodes for one measurement. There is no audit device and little
-// log: both would delay the reader's receipt, and not the save.
+// measureOn starts a Vault with a number of nodes for one measurement. There is no audit device and little logging, because
+// both would delay the reader's answer and not the save.
 func measureOn(ctx context.Context, plugin harness.Plugin, nodes, exchanges int) (rounds []round, err error) {
 	cluster, err := harness.Start(ctx, harness.Options{
 		Nodes: nodes, Plugins: []harness.Plugin{plugin}, LogLevel: "warn", NoAudit: true,
@@ -73,10 +72,10 @@ func measureOn(ctx context.Context, plugin harness.Plugin, nodes, exchanges int)
 	if err != nil {
 		return nil, err
 	}
-	scene, err := prepare(ctx, active)
+	f, err := newFixture(ctx, active)
 	if err != nil {
 		return nil, err
 	}
-	defer scene.close()
-	return scene.measure(ctx, exchanges)
+	defer f.close()
+	return f.measure(ctx, exchanges)
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// report writes the table for a Vault of so many nodes. The ratios are formed within a round, since
-// what disturbs a round disturbs all of it; their medians are printed.
+// report writes the table for a Vault with a number of nodes. It forms the ratios within a round, because a disturbance
+// affects the whole round, and prints their medians.
 func report(w io.Writer, nodes int, rounds []round) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "\n%d exchanges, %d node(s)\tmedian\tp99\tmax\tthis/one put\t\n", len(rounds), nodes)
@@ -40,13 +40,12 @@ func report(w io.Writer, nodes int, rounds []round) error {
 	return table.Flush()
 }
 
-// millis prints a duration for a table.
+// millis formats a duration for a table.
 func millis(d time.Duration) string {
 	return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
 }
 
-// quantile returns the smallest value of the series, which is not empty, that so large a part of it
-// does not exceed.
+// quantile returns the smallest value that this part of the series does not exceed. The series must not be empty.
 func quantile[T time.Duration | float64](series []T, part float64) T {
 	sorted := slices.Sorted(slices.Values(series))
 	return sorted[max(int(math.Ceil(part*float64(len(sorted)))), 1)-1]

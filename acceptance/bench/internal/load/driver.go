@@ -36,7 +36,7 @@ func Start(program string, args ...string) (*Process, error) {
 	return p, p.cmd.Start()
 }
 
-// Run runs a job and waits for its end. Requests that failed are an error.
+// Run runs a job and waits until it ends. It returns an error if a request failed.
 func (p *Process) Run(ctx context.Context, job Job) (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package load sends requests to a Vault, from a process of its own, so that what it costs is not
-// what the measurements measure. vegeta sends them and takes the times.
+// Package load sends requests to a Vault from another process, so that the measurements do not include its cost. vegeta sends
+// the requests and measures the times.
 //
-// The process reads one job a line from its standard input and writes one result a line to its
-// standard output, both as JSON. It ends with its input.
+// The process reads one job per line from its standard input and writes one result per line to its standard output, both as
+// JSON. It ends with its input.
 package load
 
 import (
@@ -10,35 +10,35 @@ import (
 	"time"
 )
 
-// Job is a load: requests over a number of connections, each of which sends its next request when it
-// has the answer to the last.
+// Job is a load: requests over a number of connections. A connection sends its next request when it has the answer to the
+// last one.
 type Job struct {
 	Connections int
-	// Duration bounds the job where it is not 0, and Requests, the number of requests, does.
+	// Duration and Requests, the number of requests, bound the job. 0 is no bound.
 	Duration time.Duration
 	Requests int
 
 	Method string // default GET
-	// URL may hold a {}, which becomes a number below Names, six digits wide: in turn, or, with
-	// Random, at random.
+	// URL may contain {}, which becomes a number below Names with six digits. The numbers come in turn or, with Random, at
+	// random.
 	URL    string
 	Names  int
 	Random bool
 	Header map[string]string
-	// Bodies are sent in turn; empty: none is.
+	// Bodies are sent in turn. If there are none, requests have no body.
 	Bodies []string
-	// CACert is trusted in place of the system's authorities where it is set. Such requests have a
-	// connection of their own each.
+	// CACert, if it is set, is trusted instead of the certificate authorities of the system. Each such request has its own
+	// connection.
 	CACert string
-	// Samples wants every latency in the result.
+	// Samples requests every latency in the result.
 	Samples bool
 }
 
-// Result is what became of a job.
+// Result is the outcome of a job.
 type Result struct {
 	Requests int
-	Failed   int    // no answer, or none with a status of 200 to 399
-	Failure  string // the first
+	Failed   int    // requests without an answer of status 200 to 399
+	Failure  string // the first failure
 	Began    time.Time
 	Elapsed  time.Duration
 	Latency  Latency
@@ -46,13 +46,13 @@ type Result struct {
 	CPU      time.Duration   // of this process, while the job ran
 }
 
-// Rate is the answers per second.
+// Rate returns the answers per second.
 func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds() }
 
-// Latency is the spread of the latencies of a job.
+// Latency summarises the latencies of a job.
 type Latency struct{ P50, P99, Max time.Duration }
 
-// latencyOf sums up a series, which it sorts.
+// latencyOf sorts and summarises a series.
 func latencyOf(series []time.Duration) Latency {
 	if len(series) == 0 {
 		return Latency{}

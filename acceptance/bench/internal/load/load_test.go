@@ -36,7 +36,7 @@ func run(t *testing.T, jobs ...Job) []Result {
 	}
 }
 
-// seen is what a server was asked.
+// seen records the requests to a server.
 type seen struct {
 	mu      sync.Mutex
 	now     int

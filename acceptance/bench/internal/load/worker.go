@@ -17,10 +17,10 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// requestTimeout bounds one request. Nothing here takes so long.
+// requestTimeout bounds one request. No request should take so long.
 const requestTimeout = 2 * time.Minute
 
-// Serve is the load process: it runs the jobs of in until that ends.
+// Serve is the load process. It runs the jobs of in until in ends.
 func Serve(in io.Reader, out io.Writer) error {
 	w := worker{plain: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
 		MaxIdleConns: 0, MaxIdleConnsPerHost: 10_000, DisableCompression: true,
@@ -86,7 +86,7 @@ func (w *worker) run(job Job) (Result, error) {
 	return result, nil
 }
 
-// targets makes the requests of a job.
+// targets returns the requests of a job.
 func targets(job Job) vegeta.Targeter {
 	header := http.Header{}
 	for name, value := range job.Header {
@@ -125,8 +125,7 @@ func clientFor(authority string) (*http.Client, error) {
 	}}, nil
 }
 
-// pacer lets every connection send as soon as it can, until so many requests were sent; 0: for as
-// long as the job lasts.
+// pacer lets every connection send at once, until this many requests were sent. 0 means as long as the job lasts.
 type pacer struct{ requests int }
 
 // Pace implements vegeta.Pacer.
@@ -134,10 +133,10 @@ func (p pacer) Pace(_ time.Duration, sent uint64) (time.Duration, bool) {
 	return 0, p.requests > 0 && sent >= uint64(p.requests)
 }
 
-// Rate implements vegeta.Pacer: there is none.
+// Rate implements vegeta.Pacer. There is no rate.
 func (pacer) Rate(time.Duration) float64 { return 0 }
 
-// ProcessorTime is what this process has used.
+// ProcessorTime returns the processor time that this process has used.
 func ProcessorTime() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {

@@ -6,33 +6,33 @@ import (
 	"strings"
 )
 
-// ratio is a summary of ratios for a table.
+// ratio formats a summary of ratios.
 func ratio(s Summary) string { return fmt.Sprintf("**%.2f** (%.2f–%.2f)", s.Median, s.Low, s.High) }
 
-// spread is a summary of figures for a table.
+// spread formats a summary of figures.
 func spread(s Summary) string {
 	return fmt.Sprintf("%s (%s–%s)", number(s.Median), number(s.Low), number(s.High))
 }
 
-// number prints a figure with three digits that count, more where it is larger.
+// number formats a figure with three significant digits, or more if it is larger.
 func number(x float64) string {
 	digits := 2 - int(math.Floor(math.Log10(math.Max(math.Abs(x), 0.001))))
 	return fmt.Sprintf("%.*f", min(max(digits, 0), 3), x)
 }
 
-// percent prints a part of one.
+// percent formats a share as a percentage.
 func percent(s Summary) string { return fmt.Sprintf("%.0f %%", 100*s.Median) }
 
-// atLeast says whether the median of a ratio reaches an aim.
+// atLeast returns the verdict on a ratio that must be at least an aim.
 func atLeast(aim float64, s Summary) string { return verdict(s.Median >= aim, s.High >= aim) }
 
-// atMost says whether it stays within one.
+// atMost returns the verdict on a ratio that must be at most an aim.
 func atMost(aim float64, s Summary) string { return verdict(s.Median <= aim, s.Low <= aim) }
 
-// within says so for one figure.
+// within returns the verdict on a single figure that must be at most an aim.
 func within(aim, x float64) string { return verdict(x <= aim, false) }
 
-// verdict is met, missed, or missed with rounds that met the aim.
+// verdict says whether the aim was met, missed, or missed with rounds that met it.
 func verdict(met, sometimes bool) string {
 	switch {
 	case met:
@@ -44,23 +44,23 @@ func verdict(met, sometimes bool) string {
 	}
 }
 
-// indent makes a block of code of a text.
+// indent formats a text as a block of code.
 func indent(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
 }
 
-// last is the rung with the most accounts.
+// last returns the rung with the most accounts.
 func last(rungs []Rung) Rung { return rungs[len(rungs)-1] }
 
-// growth is the latency from memory with the most accounts to that with the fewest.
+// growth returns the latency from memory with the most accounts, divided by that with the fewest.
 func growth(l Ladder) string {
 	return "**" + number(last(l.Rungs).Warm.P50.Median/l.Rungs[0].Warm.P50.Median) + "**"
 }
 
-// ratioOf is the ratio of two medians.
+// ratioOf returns the ratio of two medians.
 func ratioOf(ours, theirs Summary) string { return "**" + number(ours.Median/theirs.Median) + "**" }
 
-// sum adds numbers up.
+// sum returns the sum of numbers.
 func sum(numbers ...int) float64 {
 	total := 0
 	for _, n := range numbers {
@@ -69,7 +69,7 @@ func sum(numbers ...int) float64 {
 	return float64(total)
 }
 
-// connections counts them in words.
+// connections formats a number of connections.
 func connections(n int) string {
 	if n == 1 {
 		return "1 connection"
@@ -77,5 +77,5 @@ func connections(n int) string {
 	return fmt.Sprintf("%d connections", n)
 }
 
-// lastIdle is the last state that was watched.
+// lastIdle returns the last state that was measured.
 func lastIdle(idle []Idle) Idle { return idle[len(idle)-1] }

@@ -11,14 +11,14 @@ import (
 	_ "gonum.org/v1/plot/vg/vgsvg" // the format of the plots
 )
 
-// Size of a plot.
+// The size of a plot.
 const (
 	plotWidth  = 18 * vg.Centimeter
 	plotHeight = 9 * vg.Centimeter
 	barWidth   = 0.9 * vg.Centimeter
 )
 
-// colours of the series, told apart by people who see no red and green.
+// colours are the colours of the series. They suit people with red-green colour blindness.
 var colours = []color.Color{
 	color.RGBA{0x00, 0x72, 0xb2, 0xff}, color.RGBA{0xe6, 0x9f, 0x00, 0xff}, color.RGBA{0x00, 0x9e, 0x73, 0xff}, color.RGBA{0xcc, 0x79, 0xa7, 0xff},
 }
@@ -30,7 +30,7 @@ type series struct {
 	xs     []float64 // of a line
 }
 
-// plots draws what there is.
+// plots draws the plots of all available measurements.
 func plots(dir string, b *Bench, s *Scale) error {
 	if b != nil {
 		if err := benchPlots(dir, b); err != nil {
@@ -43,7 +43,7 @@ func plots(dir string, b *Bench, s *Scale) error {
 	return nil
 }
 
-// benchPlots draws what "make bench" measured.
+// benchPlots draws the results of "make bench".
 func benchPlots(dir string, b *Bench) error {
 	var (
 		groups     []string
@@ -96,7 +96,7 @@ func benchPlots(dir string, b *Bench) error {
 	return ladderPlots(dir, "accounts", b.Ladder)
 }
 
-// ladderPlots draws a mount with more and more accounts.
+// ladderPlots draws the results of a mount with more and more accounts.
 func ladderPlots(dir, name string, l Ladder) error {
 	lines := []series{{name: "after the survey"}, {name: "after all were read"}, {name: "bare plugin"}}
 	latency := []series{{name: "p50, from memory"}, {name: "p99, from memory"}}
@@ -116,13 +116,13 @@ func ladderPlots(dir, name string, l Ladder) error {
 	return curves(dir, name+"-latency.svg", "Latency of reads of random accounts, to that with one account", "ratio", latency)
 }
 
-// exactly is a figure without a spread.
+// exactly returns a figure as a summary without a spread.
 func exactly(x float64) Summary { return Summary{x, x, x} }
 
-// over is a summary in parts of a figure.
+// over returns a summary divided by a figure.
 func over(s Summary, by float64) Summary { return Summary{s.Median / by, s.Low / by, s.High / by} }
 
-// points are a series for the plotting library, moved by so much to the right.
+// points is a series for the plotting library, moved to the right.
 type points struct {
 	series
 	shift float64
@@ -146,7 +146,7 @@ func (p points) YError(i int) (low, high float64) {
 	return v.Median - v.Low, v.High - v.Median
 }
 
-// bars draws groups of bars with their spread, and a line across.
+// bars draws groups of bars with their spread, and a horizontal line.
 func bars(dir, file, title, unit string, groups []string, rows []series, across float64) error {
 	p := plot.New()
 	p.Title.Text, p.Y.Label.Text, p.Y.Min, p.Legend.Top = title, unit, 0, true
@@ -164,7 +164,7 @@ func bars(dir, file, title, unit string, groups []string, rows []series, across 
 		chart.Offset = vg.Length(at) * barWidth
 		p.Add(chart)
 		p.Legend.Add(row.name, chart)
-		// A group is as wide as the plot has room for it; the bars are so far apart.
+		// The width of the plot determines the width of a group and the distance of its bars.
 		shift := at * float64(barWidth) / (float64(plotWidth-3*vg.Centimeter) / float64(len(groups)))
 		errs, err := plotter.NewYErrorBars(points{row, shift})
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// measured is what both commands might have measured: every ratio is 1.
+// measured returns possible results of both commands. Every ratio is 1.
 func measured() (*Bench, *Scale) {
 	one := exactly(1)
 	same := Comparison{one, one, one}
@@ -41,7 +41,7 @@ func measured() (*Bench, *Scale) {
 	return b, s
 }
 
-// keep writes what was measured into a docs directory.
+// keep writes results into a docs directory.
 func keep(t *testing.T, docs, file string, measured any) {
 	t.Helper()
 	text, err := json.Marshal(measured)

@@ -15,7 +15,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/internal/harness"
 )
 
-// Where the page, what was measured, and the plots are, below docs.
+// The paths of the page, the results and the plots, below docs.
 const (
 	pageFile  = "performance.md"
 	plotDir   = "performance"
@@ -26,20 +26,20 @@ const (
 //go:embed performance.md.tmpl
 var pageText string
 
-// page is the template of the page. The explanations are in it.
+// page is the template of the page. It contains the explanations.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"ratio": ratio, "spread": spread, "number": number, "atLeast": atLeast, "atMost": atMost, "within": within,
 	"indent": indent, "percent": percent, "percentOf": func(part float64) float64 { return 100 * part }, "exactly": exactly,
 	"last": last, "growth": growth, "ratioOf": ratioOf, "sum": sum, "connections": connections, "lastIdle": lastIdle,
 }).Parse(pageText))
 
-// WriteBench keeps what "make bench" measured, and writes the page.
+// WriteBench saves the results of "make bench" and writes the page.
 func WriteBench(b *Bench) error { return write(benchFile, b) }
 
-// WriteScale does so for "make bench-scale".
+// WriteScale saves the results of "make bench-scale" and writes the page.
 func WriteScale(s *Scale) error { return write(scaleFile, s) }
 
-// write keeps what was measured in a file, and writes the page with that and what is there of the other command.
+// write saves results in a file, and writes the page with them and with the saved results of the other command.
 func write(file string, measured any) error {
 	root, err := harness.RepoRoot()
 	if err != nil {
@@ -59,7 +59,7 @@ func write(file string, measured any) error {
 	return Page(filepath.Join(root, "docs"))
 }
 
-// Page writes the page and its plots from what is kept in the docs directory.
+// Page writes the page and its plots from the saved results in the docs directory.
 func Page(docs string) error {
 	var (
 		bench *Bench
@@ -87,19 +87,19 @@ func Page(docs string) error {
 	return writeFile(filepath.Join(docs, pageFile), []byte(text.String()))
 }
 
-// Text writes the page without its plots; nil is what was not measured.
+// Text writes the page without its plots. A nil argument means that there are no such results.
 func Text(w io.Writer, b *Bench, s *Scale) error {
 	return page.Execute(w, map[string]any{"Bench": b, "Scale": s})
 }
 
-// Dump prints what was measured as it is.
+// Dump prints results as they are.
 func Dump(w io.Writer, measured any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", " ")
 	return encoder.Encode(measured)
 }
 
-// writeFile writes a file for everybody to read.
+// writeFile writes a file that everybody may read.
 func writeFile(path string, text []byte) error {
 	return os.WriteFile(path, text, 0o644)
 }

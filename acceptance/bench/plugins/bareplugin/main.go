@@ -1,7 +1,6 @@
-// Command bareplugin is the cheapest secrets engine that there can be: it answers every read from
-// HandleRequest with the data of the last write, or a constant where nothing was written. The benchmark
-// holds the plugin's cached reads and its start against it. A read of ExchangePath asks Vault for what an
-// exchange has to ask it for, and nothing else: the benchmark holds reads that exchange against that.
+// Command bareplugin is the cheapest possible secrets engine. It answers every read from HandleRequest with the data of the
+// last write, or with a constant if there was no write. The benchmark compares the plugin's cached reads and its start with
+// it. A read of ExchangePath does only the storage operations of an exchange. The benchmark compares exchanges with it.
 package main
 
 import (
@@ -20,20 +19,20 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/acceptance/bench/plugins/probe"
 )
 
-// bare answers without the framework's routing. It embeds the framework's backend for the set-up.
+// bare answers without the routing of the framework. It embeds the backend of the framework for the set-up.
 type bare struct {
 	*framework.Backend
 	data atomic.Pointer[map[string]any]
 }
 
-// factory makes the backend.
+// factory creates the backend.
 func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
 	b := &bare{Backend: &framework.Backend{BackendType: logical.TypeLogical}}
 	b.data.Store(&map[string]any{"access_token": "constant"})
 	return b, b.Setup(ctx, config)
 }
 
-// HandleRequest remembers what is written and answers reads with it.
+// HandleRequest keeps the data of the last write and answers reads with it.
 func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*logical.Response, error) {
 	switch request.Operation {
 	case logical.ReadOperation:
@@ -51,8 +50,8 @@ func (b *bare) HandleRequest(ctx context.Context, request *logical.Request) (*lo
 	}
 }
 
-// askAsAnExchange asks Vault where the node stands and reads two entries, an account's and its client's, at
-// the same time, and then writes one twice, as an exchange does before and after its POST.
+// askAsAnExchange does what an exchange asks of Vault: it asks for the replication state, reads two entries concurrently, that
+// of an account and that of its client, and writes one entry twice, before and after the POST.
 func (b *bare) askAsAnExchange(ctx context.Context, storage logical.Storage) error {
 	var (
 		questions sync.WaitGroup

@@ -1,6 +1,6 @@
-// Command conventionalplugin is a secrets engine as one is usually written: a framework path with
-// a PathOperation that forwards from standby nodes. It answers reads from memory with the data of
-// the last write. The benchmark shows with it what the framework's routing costs.
+// Command conventionalplugin is a secrets engine as engines are usually written: a framework path with a PathOperation that
+// standby nodes forward. It answers reads from memory with the data of the last write. With it, the benchmark shows the cost
+// of the framework's routing.
 package main
 
 import (
@@ -20,7 +20,7 @@ type conventional struct {
 	data atomic.Pointer[map[string]any]
 }
 
-// factory makes the backend.
+// factory creates the backend.
 func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backend, error) {
 	b := &conventional{}
 	b.Backend = &framework.Backend{
@@ -40,7 +40,7 @@ func factory(ctx context.Context, config *logical.BackendConfig) (logical.Backen
 	return b, b.Setup(ctx, config)
 }
 
-// forwarded is an operation that only the active node may run.
+// forwarded returns an operation that only the active node runs.
 func forwarded(run framework.OperationFunc) *framework.PathOperation {
 	return &framework.PathOperation{
 		Callback:                    run,
@@ -49,7 +49,7 @@ func forwarded(run framework.OperationFunc) *framework.PathOperation {
 	}
 }
 
-// read answers with what was written.
+// read answers with the data of the last write.
 func (b *conventional) read(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
 	data := b.data.Load()
 	if data == nil {
@@ -58,7 +58,7 @@ func (b *conventional) read(context.Context, *logical.Request, *framework.FieldD
 	return &logical.Response{Data: *data}, nil
 }
 
-// write remembers the data of the request.
+// write keeps the data of the request.
 func (b *conventional) write(
 	_ context.Context, request *logical.Request, _ *framework.FieldData,
 ) (*logical.Response, error) {

@@ -9,20 +9,20 @@ import (
 	"net/http"
 )
 
-// Client asks the probe of a plugin.
+// Client is a client of the probe of a plugin.
 type Client struct{ http http.Client }
 
 // Dial returns a client for the socket of a plugin.
 func Dial(socket string) *Client {
 	return &Client{http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, // the plugin may be another process the next time
+		DisableKeepAlives: true, // the next request may go to another process of the plugin
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}}
 }
 
-// Cost returns what the plugin has used.
+// Cost returns what the process of the plugin has used since its start.
 func (c *Client) Cost(ctx context.Context) (cost Cost, err error) {
 	body, err := c.Get(ctx, "/cost")
 	if err == nil {
@@ -31,7 +31,7 @@ func (c *Client) Cost(ctx context.Context) (cost Cost, err error) {
 	return cost, err
 }
 
-// Get returns what the probe answers at a path.
+// Get returns the answer of the probe to a request for a path.
 func (c *Client) Get(ctx context.Context, path string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://plugin"+path, nil)
 	if err != nil {

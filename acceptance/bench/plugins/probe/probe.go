@@ -1,6 +1,6 @@
-// Package probe lets the benchmark look into a plugin: what it has allocated, what it has cost, and
-// its profiles. Vault passes nothing of the kind out of a plugin, so a plugin that is built for the
-// benchmark listens on a socket in its directory for temporary files, which is its Vault's.
+// Package probe gives the benchmark access to the allocations, the processor time and the profiles of a plugin. Vault has no
+// way to read these from a plugin. A plugin that is built for the benchmark listens on a socket in its directory for temporary
+// files, which is that of its Vault.
 package probe
 
 import (
@@ -16,30 +16,30 @@ import (
 	"time"
 )
 
-// What the bare plugin does beside answering from memory.
+// What the bare plugin can do in addition to answers from memory.
 const (
-	// ExchangePath is where a read of it asks Vault for as much as an exchange does.
+	// ExchangePath is the path whose reads do the storage operations of an exchange.
 	ExchangePath = "exchange"
-	// EntrySize is about the size of an account's entry, in bytes.
+	// EntrySize is the approximate size of an account's entry, in bytes.
 	EntrySize = 1500
 )
 
 // Cost is what a process has used since its start.
 type Cost struct {
 	CPU     time.Duration // user and system
-	Mallocs uint64        // objects
-	Bytes   uint64        // that they had
+	Mallocs uint64        // allocated objects
+	Bytes   uint64        // allocated in total
 	Heap    uint64        // bytes in use now
 }
 
-// Socket is the path of a plugin's socket.
+// Socket returns the path of a plugin's socket.
 func Socket(dir, plugin string) string { return filepath.Join(dir, plugin+".sock") }
 
-// Listen serves the probe of a plugin, with what else it can do. Vault starts a plugin
-// more than once to get to know it; the last one started is the one that can be asked.
+// Listen serves the probe of a plugin, with more handlers. Vault starts a plugin several times when it registers it. The
+// process that was started last owns the socket.
 func Listen(plugin string, more map[string]http.HandlerFunc) error {
 	socket := Socket(os.TempDir(), plugin)
-	_ = os.Remove(socket) // of a process that was killed
+	_ = os.Remove(socket) // a killed process leaves it behind
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", socket)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func Listen(plugin string, more map[string]http.HandlerFunc) error {
 	return nil
 }
 
-// cost answers with the Cost.
+// cost answers with the Cost of this process.
 func cost(w http.ResponseWriter, _ *http.Request) {
 	var (
 		memory runtime.MemStats

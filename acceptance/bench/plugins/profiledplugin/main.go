@@ -1,6 +1,5 @@
-// Command profiledplugin is the plugin of this repository with a probe, and with what the benchmark
-// needs to get a mount with many accounts quickly: it copies stored accounts, and calls the periodic
-// function when told to, not once a minute.
+// Command profiledplugin is the plugin of this repository with a probe. The probe can also copy stored accounts and call the
+// periodic function at any time, so that the benchmark gets a mount with many accounts quickly.
 package main
 
 import (
@@ -23,24 +22,24 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend"
 )
 
-// accountPrefix is where the plugin stores its accounts.
+// accountPrefix is the prefix of the storage keys of accounts.
 const accountPrefix = "account/"
 
-// writers is how many copies are written at a time.
+// writers is the number of copies that are written at the same time.
 const writers = 64
 
-// mount is what the probe works with: the one mount of this process.
+// mount is the only mount of this process.
 type mount struct {
 	backend logical.Backend
 	storage logical.Storage
 }
 
-// current is the mount once the plugin has one.
+// current is the mount, or nil if there is none yet.
 var current atomic.Pointer[mount]
 
 func main() {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true})
-	err := probe.Listen("profiledplugin", map[string]http.HandlerFunc{"/copy": copyAccounts, "/tend": tend})
+	err := probe.Listen("profiledplugin", map[string]http.HandlerFunc{"/copy": copyAccounts, "/periodic": callPeriodic})
 	if err == nil {
 		err = plugin.Serve(&plugin.ServeOpts{BackendFactoryFunc: factory, Logger: logger})
 	}
@@ -50,7 +49,7 @@ func main() {
 	}
 }
 
-// factory makes the plugin's backend and remembers it.
+// factory creates the plugin's backend and stores it in current.
 func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 	b, err := backend.Factory(ctx, conf)
 	if err == nil {
@@ -59,8 +58,8 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	return b, err
 }
 
-// tend calls the periodic function.
-func tend(w http.ResponseWriter, r *http.Request) {
+// callPeriodic calls the periodic function.
+func callPeriodic(w http.ResponseWriter, r *http.Request) {
 	m := current.Load()
 	if m == nil {
 		http.Error(w, "there is no mount yet", http.StatusConflict)
@@ -73,8 +72,8 @@ func tend(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// copyAccounts copies the account "template" to the numbers that the query has from and to, six digits wide. Each
-// copy has a refresh token of its own.
+// copyAccounts copies the account "template" to names with six-digit numbers. The query has the range, from and to. Each copy
+// has its own refresh token.
 func copyAccounts(w http.ResponseWriter, r *http.Request) {
 	from, errFrom := strconv.Atoi(r.FormValue("from"))
 	to, errTo := strconv.Atoi(r.FormValue("to"))

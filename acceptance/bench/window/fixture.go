@@ -13,51 +13,51 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// The paths that are measured.
+// The measured paths.
 const (
 	tokenPath = "pagero/token/acme"
 	kvPath    = "kv/acme"
 )
 
-// warmUp is how many rounds come before those that count.
+// warmUp is the number of rounds before those that count.
 const warmUp = 10
 
-// entry is a value of about the size of an account's stored entry.
+// entry is a value with about the size of an account's stored entry.
 var entry = strings.Repeat("x", 1500)
 
-// round is what one round took.
+// round holds the durations of one round.
 type round struct {
-	window   time.Duration // from the server's consumption of the token to the reader's receipt
-	exchange time.Duration // from the reader's request to its receipt
+	window   time.Duration // from the consumption of the token to the reader's answer
+	exchange time.Duration // from the reader's request to its answer
 	puts     [2]time.Duration
 }
 
-// scene is a Vault with an account of which every read runs an exchange, and a KV mount.
-type scene struct {
+// fixture is a Vault with a KV mount and an account. Every read of the account makes an exchange.
+type fixture struct {
 	vault  *api.Logical
 	server *sandbox.Server
 }
 
 // close stops the authorization server.
-func (s *scene) close() { _ = s.server.Close() }
+func (f *fixture) close() { _ = f.server.Close() }
 
-// prepare mounts the engines and enrols the account.
-func prepare(ctx context.Context, node *harness.Node) (*scene, error) {
+// newFixture mounts the engines and enrols the account.
+func newFixture(ctx context.Context, node *harness.Node) (*fixture, error) {
 	server, err := sandbox.Start(sandbox.Config{})
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{vault: node.Client().Logical(), server: server}
-	if err := s.fill(ctx, node); err != nil {
-		s.close()
+	f := &fixture{vault: node.Client().Logical(), server: server}
+	if err := f.fill(ctx, node); err != nil {
+		f.close()
 		return nil, err
 	}
-	return s, nil
+	return f, nil
 }
 
-// fill does the work of prepare.
-func (s *scene) fill(ctx context.Context, node *harness.Node) error {
-	token, err := s.server.Login(ctx, sandbox.DefaultClientID, sandbox.DefaultUsername)
+// fill does the work of newFixture.
+func (f *fixture) fill(ctx context.Context, node *harness.Node) error {
+	token, err := f.server.Login(ctx, sandbox.DefaultClientID, sandbox.DefaultUsername)
 	if err != nil {
 		return err
 	}
@@ -75,36 +75,36 @@ func (s *scene) fill(ctx context.Context, node *harness.Node) error {
 		{"pagero/clients/default", map[string]any{
 			"client_id":     sandbox.DefaultClientID,
 			"client_secret": sandbox.DefaultClientSecret,
-			"token_url":     s.server.TokenURL(),
-			"ca_cert":       string(s.server.CACertPEM()),
+			"token_url":     f.server.TokenURL(),
+			"ca_cert":       string(f.server.CACertPEM()),
 		}},
 		{"pagero/accounts/acme", map[string]any{"refresh_token": token, "refresh_on_read": true}},
 	} {
-		if _, err := s.vault.WriteWithContext(ctx, write.path, write.data); err != nil {
+		if _, err := f.vault.WriteWithContext(ctx, write.path, write.data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// measure runs so many rounds: an exchange and two writes, which come first in every other round.
-func (s *scene) measure(ctx context.Context, count int) ([]round, error) {
+// measure runs a number of rounds. Each has an exchange and two writes, which come first in every other round.
+func (f *fixture) measure(ctx context.Context, count int) ([]round, error) {
 	var (
 		rounds   = make([]round, warmUp+count)
-		received = map[string]time.Time{} // by access token
+		received = map[string]time.Time{} // by the access token
 		order    []string
 	)
 	for i := range rounds {
 		steps := []func() error{
 			func() error {
 				began := time.Now()
-				token, err := s.read(ctx)
+				token, err := f.read(ctx)
 				received[token] = time.Now()
 				rounds[i].exchange = received[token].Sub(began)
 				order = append(order, token)
 				return err
 			},
-			func() error { return s.put(ctx, &rounds[i].puts) },
+			func() error { return f.put(ctx, &rounds[i].puts) },
 		}
 		if i%2 == 1 {
 			steps[0], steps[1] = steps[1], steps[0]
@@ -116,11 +116,11 @@ func (s *scene) measure(ctx context.Context, count int) ([]round, error) {
 		}
 	}
 	processed := map[string]time.Time{}
-	for _, r := range s.server.Requests() {
+	for _, r := range f.server.Requests() {
 		processed[r.AccessToken] = r.Processed
 	}
 	if len(processed) != len(rounds) {
-		return nil, fmt.Errorf("%d reads ran %d exchanges", len(rounds), len(processed))
+		return nil, fmt.Errorf("%d reads made %d exchanges", len(rounds), len(processed))
 	}
 	for i, token := range order {
 		rounds[i].window = received[token].Sub(processed[token])
@@ -128,9 +128,9 @@ func (s *scene) measure(ctx context.Context, count int) ([]round, error) {
 	return rounds[warmUp:], nil
 }
 
-// read reads the token, which runs an exchange.
-func (s *scene) read(ctx context.Context) (string, error) {
-	secret, err := s.vault.ReadWithContext(ctx, tokenPath)
+// read reads the token, which makes an exchange.
+func (f *fixture) read(ctx context.Context) (string, error) {
+	secret, err := f.vault.ReadWithContext(ctx, tokenPath)
 	if err != nil {
 		return "", err
 	}
@@ -145,10 +145,10 @@ func (s *scene) read(ctx context.Context) (string, error) {
 }
 
 // put writes to the KV mount twice.
-func (s *scene) put(ctx context.Context, took *[2]time.Duration) error {
+func (f *fixture) put(ctx context.Context, took *[2]time.Duration) error {
 	for i := range took {
 		began := time.Now()
-		if _, err := s.vault.WriteWithContext(ctx, kvPath, map[string]any{"value": entry}); err != nil {
+		if _, err := f.vault.WriteWithContext(ctx, kvPath, map[string]any{"value": entry}); err != nil {
 			return err
 		}
 		took[i] = time.Since(began)
