@@ -12,19 +12,6 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// replaceUsedSpares gives a new spare to each account whose spare was used, as an operator would.
-func replaceUsedSpares(f *crashfixture.Fixture) {
-	f.T.Helper()
-	fixture.Must(f.T, f.Each(f.Accounts, func(account *crashfixture.Account) error {
-		about, err := f.Ask(http.MethodGet, "accounts/"+account.Name)
-		if err != nil || !account.HasSpare || about.Data["spare"] != "used" {
-			return err
-		}
-		account.SparesReplaced++
-		return f.GiveSpare(account)
-	}))
-}
-
 // moment is a part of an exchange in which a process is killed.
 type moment struct {
 	name  string
@@ -141,4 +128,17 @@ func startedPlugin(f *fixture.Fixture) harness.Process {
 	f.T.Helper()
 	f.ReadPatiently("config") // Vault starts the plugin at its first use
 	return f.PluginProcess()
+}
+
+// replaceUsedSpares gives a new spare to each account whose spare was used, as an operator would.
+func replaceUsedSpares(f *crashfixture.Fixture) {
+	f.T.Helper()
+	fixture.Must(f.T, f.Each(f.Accounts, func(account *crashfixture.Account) error {
+		about, err := f.Ask(http.MethodGet, "accounts/"+account.Name)
+		if err != nil || !account.HasSpare || about.Data["spare"] != "used" {
+			return err
+		}
+		account.SparesReplaced++
+		return f.GiveSpare(account)
+	}))
 }

@@ -55,17 +55,17 @@ func policyTable(t *testing.T) (roles []string, rows map[string]map[string]strin
 // policy.
 func asRoles(f *fixture.Fixture, names []string) map[string]*fixture.Fixture {
 	f.T.Helper()
-	stages := map[string]*fixture.Fixture{}
+	mounts := map[string]*fixture.Fixture{}
 	for _, name := range names {
 		if name == roleNobody {
 			nobody := *f
 			nobody.Token = ""
-			stages[name] = &nobody
+			mounts[name] = &nobody
 			continue
 		}
-		stages[name] = f.WithPolicy(document.Read(f.T, "examples/policies/"+name+".hcl"))
+		mounts[name] = f.WithPolicy(document.Read(f.T, "examples/policies/"+name+".hcl"))
 	}
-	return stages
+	return mounts
 }
 
 // newPolicyFixture mounts the plugin at the path in the files, in its own Vault, and enrols the accounts acme and other.

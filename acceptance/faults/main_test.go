@@ -1,4 +1,4 @@
-// Package faults tests what the plugin does if the token endpoint fails, lies or is down.
+// Package faults tests what the plugin does if the token endpoint fails, gives false answers or is down.
 package faults
 
 import (

@@ -13,18 +13,6 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// wantAccount asserts fields of an account, and returns the answer to the read.
-func wantAccount(f *fixture.Fixture, name string, want fixture.Fields) fixture.Answer {
-	f.T.Helper()
-	a := f.Read("accounts/" + name)
-	for field, value := range want {
-		if a.Data[field] != value {
-			f.T.Errorf("%s of %s is %v, want %v", field, name, a.Data[field], value)
-		}
-	}
-	return a
-}
-
 func TestALoginConnectsAnAccount(t *testing.T) {
 	t.Parallel()
 	for mode, pages := range map[string]int{"query": 2, "form_post": 3} {
@@ -195,4 +183,16 @@ func TestALoginThatTheServerFailsIsLostWithAMessage(t *testing.T) {
 	f.Do(http.MethodGet, "accounts/acme", nil).WantStatus(http.StatusNotFound)
 	pages := f.Visit(f.Authorize("acme", nil))
 	f.WantPage(pages[len(pages)-1], http.StatusOK, "connected")
+}
+
+// wantAccount asserts fields of an account, and returns the answer to the read.
+func wantAccount(f *fixture.Fixture, name string, want fixture.Fields) fixture.Answer {
+	f.T.Helper()
+	a := f.Read("accounts/" + name)
+	for field, value := range want {
+		if a.Data[field] != value {
+			f.T.Errorf("%s of %s is %v, want %v", field, name, a.Data[field], value)
+		}
+	}
+	return a
 }

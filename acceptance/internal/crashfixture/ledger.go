@@ -12,18 +12,6 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/sandbox"
 )
 
-// WantSaved asserts that the accounts have counted and saved want exchanges in total.
-func (f *Fixture) WantSaved(want int) {
-	f.T.Helper()
-	var saved int64
-	for _, account := range f.Accounts {
-		saved += f.Read("accounts/" + account.Name).Integer("refresh_count")
-	}
-	if saved != int64(want) {
-		f.T.Errorf("the accounts have saved %d exchanges, want %d", saved, want)
-	}
-}
-
 // arrivalDelay bounds how long after the end of a process its request may still arrive at the server. The system may
 // still send it, and a plugin notices only after a moment that its Vault is gone.
 const arrivalDelay = 5 * time.Second
@@ -264,4 +252,16 @@ func (ledger *Ledger) Secrets() map[string]string {
 		}
 	}
 	return secrets
+}
+
+// WantSaved asserts that the accounts have counted and saved want exchanges in total.
+func (f *Fixture) WantSaved(want int) {
+	f.T.Helper()
+	var saved int64
+	for _, account := range f.Accounts {
+		saved += f.Read("accounts/" + account.Name).Integer("refresh_count")
+	}
+	if saved != int64(want) {
+		f.T.Errorf("the accounts have saved %d exchanges, want %d", saved, want)
+	}
 }

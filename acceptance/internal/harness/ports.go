@@ -36,7 +36,7 @@ func FreeAddress(ctx context.Context) (string, error) {
 		}
 		listener, err := config.Listen(ctx, "tcp", address)
 		if err != nil {
-			reservation.Close()
+			_ = reservation.Close()
 			continue
 		}
 		if err := listener.Close(); err != nil {

@@ -43,7 +43,7 @@ type Cached struct {
 // Target holds the results of the plugin or of something that it is compared with.
 type Target struct {
 	Name                string
-	Rate, P50, P99, CPU Summary // 1/s; ms; ms; µs of Vault and plugin per read
+	Rate, P50, P99, CPU Summary // 1/s; the latencies in ms; µs of Vault and plugin per read
 	// The ratios of the plugin to this target.
 	RateRatio, P50Ratio, P99Ratio, CPURatio Summary
 }
