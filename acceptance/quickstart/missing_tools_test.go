@@ -18,12 +18,12 @@ func TestMissingToolsAreNamed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			n := newMachine(t)
+			m := newMachine(t)
 			if c.version != "" {
-				n.program("go", "echo "+c.version)
+				m.program("go", "echo "+c.version)
 			}
-			n.env = append(n.env, c.env...)
-			if out, code := n.run("bash", "-c", c.command); code == 0 || !strings.Contains(out, c.want) {
+			m.env = append(m.env, c.env...)
+			if out, code := m.run("bash", "-c", c.command); code == 0 || !strings.Contains(out, c.want) {
 				t.Errorf("exit code %d, want a failure with %q:\n%s", code, c.want, out)
 			}
 		})
