@@ -6,140 +6,98 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/mutate"
 )
 
 var selftest = flag.Bool("selftest", false, "look whether the simulation finds deliberate defects; takes minutes")
 
-// defect breaks a rule of the account code in one file: each old text, which must
-// stand in the file exactly once, becomes the new one behind it.
+// packages are the directories of the product code in which the defects' functions are.
+var packages = []string{".."}
+
+// The words in which the defects are written. The package mutate explains them and the
+// patterns.
+var (
+	in, together              = mutate.In, mutate.Together
+	replace, remove           = mutate.Replace, mutate.Remove
+	insertBefore, insertAfter = mutate.InsertBefore, mutate.InsertAfter
+)
+
+// defect breaks a rule of the product code.
 type defect struct {
-	name, file string
-	edits      []string // old, new, old, new, …
+	name     string
+	mutation mutate.Mutation
 }
 
 var defects = []defect{
-	{"no intent is written before the POST", "post.go", []string{`err := m.store.put(m.ctx, name, &begun, announceTimeout)`, `var err error`}},
-	{"another process's intent is not waited for", "policy.go", []string{`env.Now.Before(until)`, `false`}},
-	{"another process's intent is overridden by force", "policy.go", []string{`env.Now.Before(until)`, `!force && env.Now.Before(until)`}},
-	{"the account's lock is not taken", "slot.go", []string{"	select {\n	case s.lock <- struct{}{}:\n		return func() { <-s.lock }, nil\n	default:\n	}\n	select {", "	if len(s.lock) == 0 {\n		return func() {}, nil\n	}\n	select {"}},
-	{"every reader has a flight of its own, without the second read", "flight.go", []string{
-		`	switch Decide(a, env, ask).Action {
-	case Exchange:
-		return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
-	case LogIn:
-		return m.logInAgain(s, name, f, a, client, settings.ExchangeTimeout)
-	}
-	return nil
-`, `	return m.rotate(s, name, f, a, client, settings.ExchangeTimeout)
-`,
-		`	if s.flight != nil {
-		return s.flight, nil
-	}
-`, ``,
-		`	if s.flight == f {
-		s.flight = nil
-		f.err = err
-		close(f.done)
-	}
-`, `	select {
-	case <-f.done:
-	default:
-		s.flight = nil
-		f.err = err
-		close(f.done)
-	}
-`,
-		`go m.fly(s, name, s.flight, ask)
-	return s.flight, nil`, `f := s.flight
-	go m.fly(s, name, f, ask)
-	return f, nil`,
-	}},
-	{"a failed Put of new tokens forgets them", "flight.go", []string{`		m.rescue(s, name, a, err, func() { s.land(f, nil) })
-`, `		s.ahead = nil
-		s.publish(before)
-`}},
-	{"an exchange starts before a rescue copy is saved", "rescue.go", []string{`	for count := 1; ; count++ {`, `	return
-	for count := 1; ; count++ {`}},
-	{"a refresh token without an access token is dropped", "transitions.go", []string{`	if o.Tokens.RefreshToken.IsSet() {
-		a.Grant`, `	if o.Tokens.AccessToken.IsSet() {
-		a.Grant`}},
-	{"the refresh token is not replaced", "transitions.go", []string{`		a.Grant.RefreshToken = o.Tokens.RefreshToken
-`, ``}},
-	{"a dead grant is presented again", "policy.go", []string{`		if !ok || env.Now.Before(next) {
-			return Block{Reason: BlockDead, Until: next}
-		}
-`, `		_, _ = next, ok
-`, `a.Grant.Death != nil && !ask.Force:`, `false:`}},
-	{"a doubt kills the grant", "transitions.go", []string{`		first := a.Grant.DoubtSince.IsZero()
-`, `		if o.Status == 0 {
-			return a.died(o)
-		}
-		first := a.Grant.DoubtSince.IsZero()
-`}},
-	{"a refused client kills the grant", "transitions.go", []string{`	case o.Code == oauth.CodeInvalidGrant:
-		return a.died(o)`, `	case o.Code == oauth.CodeInvalidGrant || o.Code == oauth.CodeInvalidClient:
-		return a.died(o)`}},
-	{"the prompt retry does not wait", "flight.go", []string{`m.pause(time.Second+time.Duration(jitter*float64(time.Second)))`, `m.pause(time.Millisecond)`}},
-	{"the prompt retry is repeated", "transitions.go", []string{`		if first && o.RetryAfter == 0 {`, `		if o.RetryAfter == 0 {`}},
-	{"a failure is not waited for", "policy.go", []string{`f != nil && env.Now.Before(f.NextAttempt) && !f.corrected(env)`, `f != nil && false`}},
-	{"the wait does not grow", "transitions.go", []string{`wait = backOff(max(count, 2), o.jitter)`, `wait = backOff(2, o.jitter)`}},
-	{"Retry-After is ignored", "transitions.go", []string{`	wait = max(wait, min(o.RetryAfter, maxRetryAfter))
-`, ``}},
-	{"invalid_request is repeated in a loop", "transitions.go", []string{`	case FailedClient, FailedRequest:
-		wait = humanBackOff
-`, ``}},
-	{"a spare is not used", "transitions.go", []string{`	if a.Spare == nil {
-		if at`, `	if a.Spare != nil || a.Spare == nil {
-		if at`}},
-	{"a spare that was used stays a spare", "transitions.go", []string{`a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true`, `a.Grant, a.SpareUsed = *a.Spare, true`}},
-	{"a crash is not remembered as a doubt", "transitions.go", []string{`		a.Grant.DoubtSince = left.Started
-`, `		_ = left
-`}},
-	{"a doubt is not told from a rejection", "transitions.go", []string{`LostSince: a.Grant.DoubtSince}`, `}`}},
-	{"an old token that is written again replaces the newest", "enrol.go", []string{`		if old != nil && old.hasSeen(t) {
-			warnings = append(warnings, "this refresh_token`, `		if false {
-			warnings = append(warnings, "this refresh_token`}},
-	{"the exchange ends with Close at once", "manager.go", []string{`	for waitFor(landed, m.end(began)) {`, `	for false {`}},
-	{"a login's tokens are forgotten where the Put fails", "login.go", []string{`		m.rescue(s, name, a, err, served)
-`, `		s.ahead = nil
-		served()
-`}},
-	{"a code is presented twice", "post.go", []string{`	result = with(client.Secret)
-`, `	result = with(client.Secret)
-	if result.Outcome == oauth.InDoubt {
-		result = with(client.Secret)
-	}
-`}},
-	{"a spare of a dead account waits for ever", "enrol.go", []string{`	if a.Grant.Death != nil {
-		return a.withGrant(refreshToken, now)
-	}
-`, ``}},
-	{"the plugin refreshes without looking again whether it is due", "flight.go", []string{`c.task != ask.task || env.Now.Before(c.at)`, `false && c.task == noTask`}},
-	{"the new refresh token of a spare is dropped", "spare.go", []string{`			spare.RefreshToken = o.Tokens.RefreshToken
-`, `			_ = o
-`}},
-	{"a spare whose Put fails is forgotten", "spare.go", []string{`		m.rescue(s, name, &settled, err, func() { s.land(f, nil) })
-`, `		s.ahead = nil
-		s.publish(a)
-`}},
-	{"a spare that fails does not rest", "spare.go", []string{`	spare.Rest = o.AnsweredAt.Add(rest)
-`, `	_ = rest
-`}},
-	{"a token's life is counted from the answer", "transitions.go", []string{`Expires:   o.SentAt.Add(o.Tokens.ExpiresIn)`, `Expires:   o.AnsweredAt.Add(o.Tokens.ExpiresIn)`}},
+	{"no intent is written before the POST", in("Manager.announce", replace("$_.put($$)", "error(nil)"))},
+	{"another process's intent is not waited for", in("Account.block", remove("if $_; $_ { return Block{Reason: BlockIntent, $$} }"))},
+	{"another process's intent is overridden by force", in("Account.block",
+		insertBefore("if $_; $_ { return Block{Reason: BlockIntent, $$} }", "if force { return Block{} }"))},
+	{"the account's lock is not taken", in("slot.acquire",
+		replace("select { case $lock <- $_: $$; default: }", "if len($lock) == 0 { return func() {}, nil }"))},
+	{"every reader has a flight of its own, without the second read", together(
+		in("Manager.join", remove("if s.flight != nil { $$ }")),
+		in("Manager.exchange", replace("switch Decide($$).Action { case Exchange: $$run; case LogIn: $$ }; return nil", "$$run")),
+		in("slot.land", replace("if s.flight == f { $$land }", "select { case <-f.done: default: $$land }")),
+	)},
+	{"a failed Put of new tokens forgets them", in("Manager.save", replace("$_.rescue($$)", "s.ahead = nil; s.publish(before)"))},
+	{"an exchange starts before a rescue copy is saved", in("Manager.rescue", insertAfter("served()", "return"))},
+	{"a refresh token without an access token is dropped", in("Account.rotated",
+		replace("$tokens.RefreshToken.IsSet()", "$tokens.AccessToken.IsSet()"))},
+	{"the refresh token is not replaced", in("Account.rotated", remove("$_.RefreshToken = $_"))},
+	{"a dead grant is presented again", together(
+		in("Account.block", remove("if $_.Death != nil { $$ }")),
+		in("Decide", remove("case $_: $_.Action = LogIn")),
+	)},
+	{"a doubt kills the grant", in("Account.settle", replace("default: $$doubt", "default: if o.Status == 0 { return a.died(o) }; $$doubt"))},
+	{"a refused client kills the grant", in("Account.rejected",
+		replace("$code == oauth.CodeInvalidGrant", "$code == oauth.CodeInvalidGrant || $code == oauth.CodeInvalidClient"))},
+	{"the prompt retry does not wait", in("Manager.rotate", replace("$m.pause($_)", "$m.pause(time.Millisecond)"))},
+	{"the prompt retry is repeated", in("Account.settle", replace("$_ && o.RetryAfter == 0", "o.RetryAfter == 0"))},
+	{"a failure is not waited for", in("Account.block", remove("if $_; $_ { return Block{Reason: BlockFailed, $$} }"))},
+	{"the wait does not grow", in("Account.failed", replace("max($_, 2)", "2"))},
+	{"Retry-After is ignored", in("Account.failed", remove("$wait = max($wait, min($_, maxRetryAfter))"))},
+	{"invalid_request is repeated in a loop", in("Account.failed", remove("case FailedClient, FailedRequest: $$"))},
+	{"a spare is not used", in("Account.died", replace("a.Spare == nil", "true"))},
+	{"a spare that was used stays a spare", in("Account.died",
+		replace("a.Grant, a.Spare, a.SpareUsed = $spare, nil, true", "a.Grant, a.SpareUsed = $spare, true"))},
+	{"a crash is not remembered as a doubt", in("Account.begin", remove("$_.DoubtSince = $_"))},
+	{"a doubt is not told from a rejection", in("Account.died", remove("LostSince: $_"))},
+	{"an old token that is written again replaces the newest", in("Change.Apply",
+		replace("if $_ { $$ } else { $_ = $_.withGrant($$) }", "a = a.withGrant(t, now)"))},
+	{"the exchange ends with Close at once", in("Manager.Close", replace("waitFor($$)", "false"))},
+	{"a login's tokens are forgotten where the Put fails", in("Manager.keep", replace("$_.rescue($$)", "s.ahead = nil; served()"))},
+	{"a code is presented twice", in("Manager.present",
+		insertAfter("$result = with($secret)", "if $result.Outcome == oauth.InDoubt { $result = with($secret) }"))},
+	{"a spare of a dead account waits for ever", in("Account.withSpare", remove("if $_.Death != nil { $$ }"))},
+	{"the plugin refreshes without looking again whether it is due", in("Manager.exchange", remove("if ask.task != noTask { $$ }"))},
+	{"the new refresh token of a spare is dropped", in("Account.settleSpare", remove("$_.RefreshToken = $_"))},
+	{"a spare whose Put fails is forgotten", in("Manager.refreshSpare", replace("$_.rescue($$)", "s.ahead = nil; s.publish(a)"))},
+	{"a spare that fails does not rest", in("Account.settleSpare", replace("$_.Rest = $_.Add($rest)", "_ = $rest"))},
+	{"a token's life is counted from the answer", in("outcome.accessToken", replace("$o.SentAt.Add($life)", "$o.AnsweredAt.Add($life)"))},
 }
 
-// TestDefectsAreFound builds the account code with each defect in turn and plays
+// TestDefectsAreFound builds the product code with each defect in turn and plays
 // the default budget of seeds: the simulation has to fail.
 func TestDefectsAreFound(t *testing.T) {
 	if !*selftest {
 		t.Skip("takes minutes; make simulate-selftest runs it")
 	}
+	code, err := mutate.Read(t.Context(), packages...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range defects {
 		t.Run(d.name, func(t *testing.T) {
-			out := playWith(t, d)
+			changed, err := code.Mutate(d.mutation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := playWith(t, changed)
 			if !strings.Contains(out, "replay it with") {
 				t.Fatalf("not found:\n%s", out)
 			}
@@ -153,51 +111,45 @@ func TestDefectsAreFound(t *testing.T) {
 	}
 }
 
-// A defect whose text is gone finds nothing, and make simulate-selftest is not run
-// every day.
+// TestDefectsFitTheCode finds defects whose place is gone or that do not compile. They
+// would fail make simulate-selftest, too, but that is not run every day.
 func TestDefectsFitTheCode(t *testing.T) {
+	code, err := mutate.Read(t.Context(), packages...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, d := range defects {
-		t.Run(d.name, func(t *testing.T) { d.source(t) })
+		t.Run(d.name, func(t *testing.T) {
+			changed, err := code.Mutate(d.mutation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := code.Check(changed); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 
-// source returns the path of the file and its text with the defect.
-func (d defect) source(t *testing.T) (path, text string) {
+// playWith runs the simulation against the product code with some files changed. The go
+// command lays the changes over the tree; no file of it is touched.
+func playWith(t *testing.T, changed map[string][]byte) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", d.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = string(source)
-	for edit := range slices.Chunk(d.edits, 2) {
-		if n := strings.Count(text, edit[0]); n != 1 {
-			t.Fatalf("the text to change stands %d times in %s:\n%s", n, d.file, edit[0])
-		}
-		text = strings.Replace(text, edit[0], edit[1], 1)
-	}
-	return path, text
-}
-
-// playWith runs the simulation against the account code with one file changed.
-// The change is laid over the tree by the go command; no file of it is touched.
-func playWith(t *testing.T, d defect) string {
-	t.Helper()
-	path, text := d.source(t)
 	dir := t.TempDir()
-	changed := filepath.Join(dir, d.file)
-	if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for path, text := range changed {
+		// Files of two packages may have the same name.
+		overlay.Replace[path] = filepath.Join(dir, strconv.Itoa(len(overlay.Replace))+"_"+filepath.Base(path))
+		if err := os.WriteFile(overlay.Replace[path], text, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	content, err := json.Marshal(overlay)
 	if err != nil {
 		t.Fatal(err)
 	}
 	list := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+	if err := os.WriteFile(list, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("go", "test", "-vet=off", "-overlay", list, "-run", "^TestSimulation$", ".").CombinedOutput()

@@ -13,7 +13,7 @@
 // server_test.go (the authorization server), wire_test.go (the network on the way to
 // it), storage_test.go (Vault's storage), driver_test.go (who does what when),
 // invariants_test.go (what must hold), simulation_test.go (the tests),
-// defects_test.go (the defects that it has to find).
+// defects_test.go (the defects that it has to find, written for the package mutate).
 //
 // One lock, world.mu, guards all of the simulated world; clients has a lock of its own,
 // which is taken within it or without it. No simulated time passes under either.
