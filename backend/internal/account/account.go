@@ -8,6 +8,13 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
+// DefaultClient is the client of an account that names none.
+const DefaultClient = "default"
+
+// clockTolerance is how far another machine's clock may be ahead before a time
+// that it wrote counts as wrong.
+const clockTolerance = 2 * time.Second
+
 // State is an account's state, as users see it.
 type State string
 
@@ -17,154 +24,138 @@ const (
 	StateReady   State = "ready"                    // the last exchange, or the login, gave an access token
 	StateFailing State = "failing"                  // the last exchange failed and will be tried again
 	StateInDoubt State = "in_doubt"                 // an exchange was sent and its outcome is not known
-	StateDead    State = "reauthorization_required" // the grant was rejected for good
+	StateDead    State = "reauthorization_required" // every grant was rejected for good
 )
 
-// SpareState tells what there is of a spare grant.
+// States are all states.
+var States = []State{StateNew, StateReady, StateFailing, StateInDoubt, StateDead}
+
+// SpareState says whether an account has a spare grant.
 type SpareState string
 
 // The states of a spare grant.
 const (
-	SpareNone  SpareState = "none"  // there never was one
-	SpareReady SpareState = "ready" // it waits for the grant to die
-	SpareUsed  SpareState = "used"  // it has become the grant; enrol another
+	SpareNone  SpareState = "none"  // there is none
+	SpareReady SpareState = "ready" // a grant waits that can take over
+	SpareUsed  SpareState = "used"  // it has taken over; enrol another
 )
 
-// Account is one user's authorization of one client: what is stored of it, and
-// nothing else but Unsaved. Values are immutable once they are shared: a
-// transition returns a changed copy, and replaces what pointers point to.
+// SpareStates are all states of a spare grant.
+var SpareStates = []SpareState{SpareNone, SpareReady, SpareUsed}
+
+// Account is one user's authorization of one client. All of it is stored, except
+// Unsaved. Values are immutable once they are shared.
 type Account struct {
-	Client        string
-	MinTTL        time.Duration // 0: the mount's
-	RefreshOnRead bool          // every read runs the refresh grant
-	AutoRefresh   bool          // refreshed in the background, so that no read waits
-	// Credentials are kept to log in again when the grant dies; nil: none are.
+	Client string
+	Settings
+	// Credentials are kept to log in again when every grant is dead; nil if the
+	// account keeps none.
 	Credentials *Credentials
 
-	Grant     Grant
-	Spare     *Grant // nil: none
-	SpareUsed bool   // the grant was a spare once
-	// Retired are the FirstTokenHash of grants that are gone, the oldest first.
-	Retired []string
+	// Grants are in the order in which they are used; see the package documentation.
+	Grants []Grant
+	// SpareUsed is set once a spare has taken over.
+	SpareUsed bool
+	// RetiredHashes are the FirstTokenHash of grants that are gone, the oldest first.
+	RetiredHashes []string
 
-	// Access is the newest access token, over or not. It may be of a grant that has
-	// died since: a spare takes over without one. nil: there was none since a refresh
-	// token was written.
+	// Access is the newest access token, which may have expired. Its grant may have
+	// died since. It is nil until the first exchange of a written refresh token.
 	Access *AccessToken
-	// LastRefresh is the last successful exchange, RefreshCount how many there were
-	// since a refresh token was written or a login gave one. A spare that takes over
-	// goes on with them; what it did as a spare does not count. Zero: none.
+	// LastRefresh is the last successful exchange for readers, and RefreshCount is
+	// the number of them since a person wrote a refresh token or logged in. A spare
+	// that takes over goes on counting.
 	LastRefresh  time.Time
 	RefreshCount int64
 
-	Failure   *Failure   // why the next exchange waits; nil: it does not
-	LastError *LastError // the last thing that went wrong, kept after recovery; nil: nothing
+	// LastError is the last thing that went wrong, and is kept after recovery.
+	LastError *LastError
+
+	// Generation counts the writes of the entry since the account was enrolled. It
+	// tells a newer state from an older one.
+	Generation int64
 
 	// Unsaved marks a rescue copy: the storage does not hold this state yet.
-	// It is not stored.
 	Unsaved bool
+}
+
+// Settings are the settings of one account.
+type Settings struct {
+	MinTTL        time.Duration // 0 for the mount's
+	RefreshOnRead bool          // every read runs the refresh grant
+	AutoRefresh   bool          // refreshed in the background, so that no read waits
 }
 
 // Grant is one chain of refresh tokens, begun by one login.
 type Grant struct {
 	RefreshToken oauth.Secret
-	// FirstTokenHash is the SHA-256 of the refresh token that began the chain,
-	// in hex. It recognizes an old token that is written again.
+	// FirstTokenHash is the SHA-256 of the refresh token that began the chain, in
+	// hex. It identifies the grant, and recognizes an old token that is written
+	// again.
 	FirstTokenHash string
-	Authorized     time.Time // when that token was written, or a login gave it
-	// Intent is written before each POST and removed with its outcome. One of
-	// another process says that its exchange is under way, or that the process died
-	// or lost the storage in the middle of it.
+	AuthorizedAt   time.Time // when that token was written, or a login returned it
+	// Replaced marks a grant that a written refresh token has replaced. It waits
+	// until the new one has worked once.
+	Replaced bool
+	// Intent is written before each POST and removed with its outcome. An intent of
+	// another process means that its exchange is in progress, or that the process
+	// died or lost the storage during the exchange.
 	Intent *Intent
-	// DoubtSince is when the first exchange with this refresh token was sent
-	// whose outcome is not known; zero: none.
-	DoubtSince time.Time
-	Death      *Death // nil: alive
-	// Used is when an exchange with one of its tokens succeeded last; zero: not
-	// since Authorized.
-	Used time.Time
-	// Rest is, of a spare, the time before which it is not presented again after
-	// a failure.
-	Rest time.Time
+	// DoubtSince is when the first exchange with this refresh token was sent whose
+	// outcome is not known; zero if there is none.
+	DoubtSince   time.Time
+	Unreadable   bool      // an answer came in this doubt that could not be read
+	Death        *Death    // nil while the grant lives
+	LastExchange time.Time // the last successful exchange; zero if there was none
+	Failure      *Failure  // why the next exchange waits; nil if it does not
 }
 
-// Credentials are a user's, kept where the operator wants it.
+// Credentials are a user's name and password, kept at the operator's wish.
 type Credentials struct {
 	oauth.Credentials
-	LastUsed time.Time // the last login that the plugin began by itself; zero: none
-	Refused  bool      // the server refused them: they are not used again
+	LastUsed time.Time // the last login that the plugin began by itself; zero if none
+	Refused  bool      // the server refused them; they are not used again
 }
 
 // Intent says that a process is about to present a refresh token.
 type Intent struct {
 	ID       string
-	Process  string    // of the process that wrote it
-	Started  time.Time // when it was written
-	Deadline time.Time // no POST of this intent is under way after it
+	Process  string    // the process that wrote it
+	Started  time.Time // when it was written, on that process's clock
+	Deadline time.Time // no POST of this intent is in progress after it
 }
 
 // Death says how a grant ended.
 type Death struct {
 	Time time.Time
 	Code oauth.ErrorCode
-	// LostSince is set where an exchange had no answer before the grant was
-	// rejected: the next refresh token was lost in transit then.
+	// LostSince is set if an exchange had no answer before the server rejected the
+	// refresh token: the next refresh token was lost in transit.
 	LostSince time.Time
 }
 
-// AccessToken is an access token and what the server said of it.
+// AccessToken is an access token and what the server said about it.
 type AccessToken struct {
 	Token     oauth.Secret
 	Scope     string
 	Claims    string
 	HasClaims bool      // the server sent claims, perhaps ""
 	Issued    time.Time // the moment before the request for it was sent
-	Obtained  time.Time // when the answer was there
+	Obtained  time.Time // when the answer was read
 	Expires   time.Time
 }
 
 // Lifetime is the life that the server gave the token.
 func (t *AccessToken) Lifetime() time.Duration { return t.Expires.Sub(t.Issued) }
 
-// Remaining is the life that is left of the token at now, never more than its
-// lifetime (a clock may have been set back), 0 where it is over or there is no
-// token.
+// Remaining is the life that is left of the token at now; 0 if it has expired or
+// there is no token. A token that was issued in the future is of unknown age,
+// because a clock was wrong: it counts as expired.
 func (t *AccessToken) Remaining(now time.Time) time.Duration {
-	if t == nil {
+	if t == nil || t.Issued.After(now.Add(clockTolerance)) {
 		return 0
 	}
 	return max(0, min(t.Expires.Sub(now), t.Lifetime()))
-}
-
-// FailureKind is a class of failure that decides who has to do what. The
-// values are stored.
-type FailureKind string
-
-// The kinds of failure.
-const (
-	FailedUnreachable FailureKind = "unreachable" // no connection: the token is untouched
-	FailedInDoubt     FailureKind = "in_doubt"    // sent, outcome not known
-	FailedThrottled   FailureKind = "throttled"   // the server is busy (429 and the like), or a spare that took over still rests
-	FailedClient      FailureKind = "client"      // the server refuses the client
-	FailedRequest     FailureKind = "request"     // the server refuses the request
-	FailedAnswer      FailureKind = "answer"      // rotated, but without an access token
-	FailedStorage     FailureKind = "storage"     // Vault's storage failed before the POST
-)
-
-// unsent tells whether a failure of this kind came before the server saw
-// anything.
-func (k FailureKind) unsent() bool { return k == FailedUnreachable || k == FailedStorage }
-
-// Failure is why the next exchange waits.
-type Failure struct {
-	Kind        FailureKind
-	Code        oauth.ErrorCode // where the server sent one
-	Reason      string          // a fixed phrase, never a server's text
-	Count       int             // failures in a row
-	NextAttempt time.Time
-	// ClientRevision is the client's revision at the attempt: where the client may be
-	// to blame, a change of it ends the wait.
-	ClientRevision string
 }
 
 // LastError is the last thing that went wrong.
@@ -173,23 +164,15 @@ type LastError struct {
 	Message string
 }
 
-// hash is the SHA-256 of a secret, in hex.
-func hash(s oauth.Secret) string {
-	sum := sha256.Sum256([]byte(s.Reveal()))
-	return hex.EncodeToString(sum[:])
-}
-
-// inDoubt tells whether the refresh token was presented without an outcome.
-func (g *Grant) inDoubt() bool { return g.Intent != nil || !g.DoubtSince.IsZero() }
-
-// State derives the account's state.
+// State derives the account's state from the grant in use.
 func (a *Account) State() State {
+	g := a.Current()
 	switch {
-	case a.Grant.Death != nil:
+	case g.Death != nil:
 		return StateDead
-	case a.Grant.inDoubt():
+	case g.inDoubt():
 		return StateInDoubt
-	case a.Failure != nil:
+	case g.Failure != nil:
 		return StateFailing
 	case a.LastRefresh.IsZero() && a.Access == nil:
 		return StateNew
@@ -198,10 +181,10 @@ func (a *Account) State() State {
 	}
 }
 
-// SpareState derives what there is of a spare.
+// SpareState derives whether there is a spare.
 func (a *Account) SpareState() SpareState {
 	switch {
-	case a.Spare != nil:
+	case a.Spare() != nil:
 		return SpareReady
 	case a.SpareUsed:
 		return SpareUsed
@@ -209,3 +192,12 @@ func (a *Account) SpareState() SpareState {
 		return SpareNone
 	}
 }
+
+// hash is the SHA-256 of a secret, in hex.
+func hash(s oauth.Secret) string {
+	sum := sha256.Sum256([]byte(s.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+// Stamp is the form in which times appear in messages: RFC 3339, UTC.
+func Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -10,222 +10,355 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-// living returns a ready account with a token of 600 s that has so much left at
-// noon.
-func living(left time.Duration) Account {
-	a, _, _ := Change{RefreshToken: oauth.NewSecret("rt")}.Apply("acme", nil, noon.Add(-time.Hour))
-	issued := noon.Add(left - 600*time.Second)
-	a.Access = &AccessToken{Token: oauth.NewSecret("at"), Issued: issued, Obtained: issued, Expires: issued.Add(600 * time.Second)}
-	a.LastRefresh = issued
-	return *a
-}
-
-func TestDecisionFollowsFromTheAccountTheWishAndTheTime(t *testing.T) {
-	with := func(a Account, change func(*Account)) Account { change(&a); return a }
-	fails := func(next time.Duration, kind FailureKind) func(*Account) {
-		return func(a *Account) {
-			a.Failure = &Failure{Kind: kind, NextAttempt: noon.Add(next), ClientRevision: "r1"}
-		}
-	}
-	dead := func(a *Account) { a.Grant.Death = &Death{Time: noon, Code: oauth.CodeInvalidGrant} }
-	intent := func(process string, deadline time.Duration) func(*Account) {
-		return func(a *Account) {
-			a.Grant.Intent = &Intent{Process: process, Started: noon, Deadline: noon.Add(deadline)}
-		}
-	}
+func TestDecisionFollowsFromTheAccountTheRequestAndTheTime(t *testing.T) {
 	unsaved := func(a *Account) { a.Unsaved = true }
 	onRead := func(a *Account) { a.RefreshOnRead = true }
+	noToken := func(a *Account) { a.Access = nil }
+	minTTL := func(d time.Duration) func(*Account) { return func(a *Account) { a.MinTTL = d } }
+	fails := func(wait time.Duration, kind FailureKind) func(*Account) { return first(failed(kind, wait)) }
+	password := func(lastUsed time.Duration) func(*Account) {
+		return func(a *Account) { a.Credentials = &Credentials{LastUsed: noon.Add(lastUsed)} }
+	}
+	refusedPassword := func(a *Account) { a.Credentials = &Credentials{Refused: true} }
+	spare := func(changes ...func(*Grant)) func(*Account) {
+		return func(a *Account) { a.Grants = append(a.Grants, grantOf("spare", changes...)) }
+	}
+	force := ReadRequest{Force: true}
+	const s, period = time.Second, 480 * time.Second
 
 	for name, c := range map[string]struct {
 		account Account
-		ask     Ask
-		env     Env
+		request ReadRequest
+		client  string // the client's revision
 		action  Action
-		block   BlockReason
+		hold    HoldReason
 		ttl     time.Duration
 		period  time.Duration
 	}{
-		"fresh token":                              {account: living(600 * time.Second), action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
-		"a second before the window":               {account: living(121 * time.Second), action: Serve, ttl: time.Second, period: 480 * time.Second},
-		"a millisecond less than a whole ttl":      {account: living(599*time.Second + 999*time.Millisecond), action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
-		"at the edge of the window":                {account: living(120 * time.Second), action: Serve, ttl: time.Second, period: 480 * time.Second},
-		"in the window":                            {account: living(119 * time.Second), action: Exchange},
+		"fresh token":                              {account: living(600 * s), action: Serve, ttl: 480 * s, period: period},
+		"a second before the window":               {account: living(121 * s), action: Serve, ttl: s, period: period},
+		"a millisecond less than a whole TTL":      {account: living(599*s + 999*time.Millisecond), action: Serve, ttl: 480 * s, period: period},
+		"at the edge of the window":                {account: living(120 * s), action: Serve, ttl: s, period: period},
+		"in the window":                            {account: living(119 * s), action: Exchange},
 		"expired":                                  {account: living(0), action: Exchange},
-		"no token":                                 {account: with(living(600*time.Second), func(a *Account) { a.Access = nil }), action: Exchange},
-		"a wish within the lifetime":               {account: living(300 * time.Second), ask: Ask{MinTTL: 299 * time.Second}, action: Serve, ttl: time.Second, period: 301 * time.Second},
-		"a wish that wants more than is left":      {account: living(298 * time.Second), ask: Ask{MinTTL: 299 * time.Second}, action: Exchange},
-		"a wish that wants more than half":         {account: living(301 * time.Second), ask: Ask{MinTTL: time.Hour}, action: Serve, ttl: time.Second, period: 300 * time.Second},
-		"a wish below the configured min_ttl":      {account: living(119 * time.Second), ask: Ask{MinTTL: time.Second}, action: Exchange},
-		"the account's min_ttl before the mount's": {account: with(living(60*time.Second), func(a *Account) { a.MinTTL = 30 * time.Second }), action: Serve, ttl: 30 * time.Second, period: 570 * time.Second},
-		"forced":                                  {account: living(600 * time.Second), ask: Ask{Force: true}, action: Exchange},
-		"refresh on read":                         {account: with(living(600*time.Second), onRead), action: Exchange},
-		"refresh on read, after the exchange":     {account: with(living(600*time.Second), onRead), ask: Ask{shared: true}, action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
-		"failing, token fresh":                    {account: with(living(600*time.Second), fails(time.Minute, FailedUnreachable)), action: Serve, block: BlockFailed, ttl: 480 * time.Second, period: 480 * time.Second},
-		"failing, in the window":                  {account: with(living(100*time.Second), fails(20*time.Second, FailedUnreachable)), action: Stale, block: BlockFailed, ttl: 20 * time.Second, period: 480 * time.Second},
-		"failing, next attempt soon":              {account: with(living(100*time.Second), fails(time.Second, FailedUnreachable)), action: Stale, block: BlockFailed, ttl: minStaleTTL, period: 480 * time.Second},
-		"failing, next attempt after the end":     {account: with(living(30*time.Second), fails(time.Minute, FailedUnreachable)), action: Stale, block: BlockFailed, ttl: 30 * time.Second, period: 480 * time.Second},
-		"failing, expired":                        {account: with(living(0), fails(time.Minute, FailedUnreachable)), action: Refuse, block: BlockFailed},
-		"failing, the wait is over":               {account: with(living(0), fails(0, FailedUnreachable)), action: Exchange},
-		"failing, forced":                         {account: with(living(0), fails(time.Minute, FailedUnreachable)), ask: Ask{Force: true}, action: Exchange},
-		"client refused, client unknown":          {account: with(living(0), fails(time.Minute, FailedClient)), action: Refuse, block: BlockFailed},
-		"client refused, client unchanged":        {account: with(living(0), fails(time.Minute, FailedClient)), env: Env{ClientRevision: "r1"}, action: Refuse, block: BlockFailed},
-		"client refused, client changed":          {account: with(living(0), fails(time.Minute, FailedClient)), env: Env{ClientRevision: "r2"}, action: Exchange},
-		"throttled, client changed":               {account: with(living(0), fails(time.Minute, FailedThrottled)), env: Env{ClientRevision: "r2"}, action: Refuse, block: BlockFailed},
-		"dead, token alive":                       {account: with(living(300*time.Second), dead), action: Serve, block: BlockDead, ttl: 180 * time.Second, period: 480 * time.Second},
-		"dead, in the window":                     {account: with(living(100*time.Second), dead), action: Stale, block: BlockDead, ttl: deadRecheck, period: 480 * time.Second},
-		"dead":                                    {account: with(living(0), dead), action: Refuse, block: BlockDead},
-		"dead, forced":                            {account: with(living(0), dead), ask: Ask{Force: true}, action: Exchange},
-		"another process's intent":                {account: with(living(0), intent("other", 10*time.Second)), action: Refuse, block: BlockIntent},
-		"another process's intent, forced":        {account: with(living(0), intent("other", 10*time.Second)), ask: Ask{Force: true}, action: Refuse, block: BlockIntent},
-		"another process's intent, token alive":   {account: with(living(100*time.Second), intent("other", 10*time.Second)), action: Stale, block: BlockIntent, ttl: 12 * time.Second, period: 480 * time.Second},
-		"another process's intent, too young yet": {account: with(living(0), intent("other", -takeoverGrace+time.Second)), action: Refuse, block: BlockIntent},
-		"another process's intent, old enough":    {account: with(living(0), intent("other", -takeoverGrace)), action: Exchange},
-		"this process's intent":                   {account: with(living(0), intent("me", time.Hour)), action: Exchange},
-		"rescue copy, token fresh":                {account: with(living(600*time.Second), unsaved), action: Serve, block: BlockUnsaved, ttl: 480 * time.Second, period: 480 * time.Second},
-		"rescue copy, forced":                     {account: with(living(600*time.Second), unsaved), ask: Ask{Force: true}, action: Stale, block: BlockUnsaved, ttl: minStaleTTL, period: 480 * time.Second},
-		"rescue copy, expired":                    {account: with(living(0), unsaved), action: Refuse, block: BlockUnsaved},
-		"the clock was set back":                  {account: living(2 * time.Hour), action: Serve, ttl: 480 * time.Second, period: 480 * time.Second},
+		"no token":                                 {account: living(600*s, noToken), action: Exchange},
+		"a wish within the lifetime":               {account: living(300 * s), request: ReadRequest{MinTTL: 299 * s}, action: Serve, ttl: s, period: 301 * s},
+		"a wish for more than is left":             {account: living(298 * s), request: ReadRequest{MinTTL: 299 * s}, action: Exchange},
+		"a wish for more than half":                {account: living(301 * s), request: ReadRequest{MinTTL: time.Hour}, action: Serve, ttl: s, period: 300 * s},
+		"a wish below the configured min_ttl":      {account: living(119 * s), request: ReadRequest{MinTTL: s}, action: Exchange},
+		"the account's min_ttl before the mount's": {account: living(60*s, minTTL(30*s)), action: Serve, ttl: 30 * s, period: 570 * s},
+		"forced":                               {account: living(600 * s), request: force, action: Exchange},
+		"in the background":                    {account: living(600 * s), request: ReadRequest{Background: true}, action: Exchange},
+		"refresh on read":                      {account: living(590*s, onRead), action: Exchange},
+		"refresh on read, just refreshed":      {account: living(591*s, onRead), action: Serve, ttl: s, period: period},
+		"refresh on read, after the exchange":  {account: living(600*s, onRead), request: ReadRequest{Shared: true}, action: Serve, ttl: 10 * s, period: period},
+		"failing, token fresh":                 {account: living(600*s, fails(time.Minute, FailedUnreachable)), action: Serve, hold: HeldByFailure, ttl: 480 * s, period: period},
+		"failing, in the window":               {account: living(100*s, fails(20*s, FailedUnreachable)), action: ServeStale, hold: HeldByFailure, ttl: 20 * s, period: period},
+		"failing, next attempt soon":           {account: living(100*s, fails(s, FailedUnreachable)), action: ServeStale, hold: HeldByFailure, ttl: minStaleTTL, period: period},
+		"failing, next attempt after the end":  {account: living(30*s, fails(time.Minute, FailedUnreachable)), action: ServeStale, hold: HeldByFailure, ttl: 30 * s, period: period},
+		"failing, expired":                     {account: living(0, fails(time.Minute, FailedUnreachable)), action: Refuse, hold: HeldByFailure},
+		"failing, the wait is over":            {account: living(0, fails(0, FailedUnreachable)), action: Exchange},
+		"failing, forced":                      {account: living(0, fails(time.Minute, FailedUnreachable)), request: force, action: Exchange},
+		"failing, the wait cannot be true":     {account: living(0, fails(365*24*time.Hour, FailedRequest)), action: Exchange},
+		"client refused, client unknown":       {account: living(0, fails(time.Minute, FailedClient)), action: Refuse, hold: HeldByFailure},
+		"client refused, client unchanged":     {account: living(0, fails(time.Minute, FailedClient)), client: "r1", action: Refuse, hold: HeldByFailure},
+		"client refused, client changed":       {account: living(0, fails(time.Minute, FailedClient)), client: "r2", action: Exchange},
+		"throttled, client changed":            {account: living(0, fails(time.Minute, FailedThrottled)), client: "r2", action: Refuse, hold: HeldByFailure},
+		"dead, token lives":                    {account: living(300*s, first(dead)), action: Serve, hold: HeldDead, ttl: 180 * s, period: period},
+		"dead, in the window":                  {account: living(100*s, first(dead)), action: ServeStale, hold: HeldDead, ttl: 60 * s, period: period},
+		"dead, the token ends sooner":          {account: living(20*s, first(dead)), action: ServeStale, hold: HeldDead, ttl: 20 * s, period: period},
+		"dead":                                 {account: living(0, first(dead)), action: Refuse, hold: HeldDead},
+		"dead, forced":                         {account: living(0, first(dead)), request: force, action: Exchange},
+		"dead, another grant waits":            {account: living(0, first(dead), spare()), action: Exchange},
+		"dead, another grant waits and fails":  {account: living(0, first(dead), spare(failed(FailedInDoubt, s))), action: Refuse, hold: HeldByFailure},
+		"all grants are dead":                  {account: living(0, first(dead), spare(dead)), action: Refuse, hold: HeldDead},
+		"refused twice, another grant waits":   {account: living(0, first(refused(2), failsFor(time.Hour)), spare()), action: Exchange},
+		"refused once, another grant waits":    {account: living(0, first(refused(1), failsFor(time.Hour)), spare()), action: Refuse, hold: HeldByFailure},
+		"dead, password kept":                  {account: living(0, first(dead), password(-2*time.Hour)), action: LogInAgain},
+		"dead, password kept, forced":          {account: living(0, first(dead), password(-2*time.Hour)), request: force, action: Exchange},
+		"dead, password used an hour ago":      {account: living(0, first(dead), password(-time.Hour)), action: LogInAgain},
+		"dead, password used in the hour":      {account: living(0, first(dead), password(-time.Hour+s)), action: Refuse, hold: HeldDead},
+		"dead, password used a moment ahead":   {account: living(0, first(dead), password(2*s)), action: Refuse, hold: HeldDead},
+		"dead, password used in the future":    {account: living(0, first(dead), password(3*s)), action: LogInAgain},
+		"dead, password refused":               {account: living(0, first(dead), refusedPassword), action: Refuse, hold: HeldDead},
+		"another process's intent":             {account: living(0, first(intentOf("other", 10*s))), action: Refuse, hold: HeldByIntent},
+		"another process's intent, forced":     {account: living(0, first(intentOf("other", 10*s))), request: force, action: Refuse, hold: HeldByIntent},
+		"another process's intent, token left": {account: living(100*s, first(intentOf("other", 10*s))), action: ServeStale, hold: HeldByIntent, ttl: 12 * s, period: period},
+		"an intent on a grant that waits":      {account: living(0, spare(intentOf("other", 10*s))), action: Exchange},
+		"this process's intent":                {account: living(0, first(intentOf("me", time.Hour))), action: Exchange},
+		"rescue copy, token fresh":             {account: living(600*s, unsaved), action: Serve, hold: HeldUnsaved, ttl: 480 * s, period: period},
+		"rescue copy, forced":                  {account: living(600*s, unsaved), request: force, action: ServeStale, hold: HeldUnsaved, ttl: minStaleTTL, period: period},
+		"rescue copy, expired":                 {account: living(0, unsaved), action: Refuse, hold: HeldUnsaved},
+		"issued a moment ahead":                {account: living(602 * s), action: Serve, ttl: 480 * s, period: period},
+		"issued in the future":                 {account: living(602*s + 1), action: Exchange},
+		"issued in the future, dead":           {account: living(2*time.Hour, first(dead)), action: Refuse, hold: HeldDead},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := c.env
-			env.Now, env.Process, env.MinTTL = noon, "me", 2*time.Minute
-			d := Decide(&c.account, env, c.ask)
-			if d.Action != c.action || d.Block.Reason != c.block {
-				t.Fatalf("action %d, block %d; want %d, %d", d.Action, d.Block.Reason, c.action, c.block)
+			d := Decide(&c.account, Conditions{Now: noon, Process: "me", MinTTL: 2 * time.Minute, ClientRevision: c.client}, c.request)
+			if d.Action != c.action || d.Hold.Reason != c.hold {
+				t.Fatalf("action %d, hold %d; want %d, %d", d.Action, d.Hold.Reason, c.action, c.hold)
 			}
-			if (d.Action == Serve || d.Action == Stale) && (d.TTL != c.ttl || d.RotationPeriod != c.period) {
-				t.Errorf("ttl %s, rotation_period %s; want %s, %s", d.TTL, d.RotationPeriod, c.ttl, c.period)
+			if (d.Action == Serve || d.Action == ServeStale) && (d.TTL != c.ttl || d.RotationPeriod != c.period) {
+				t.Errorf("TTL %s, rotation period %s; want %s, %s", d.TTL, d.RotationPeriod, c.ttl, c.period)
 			}
 		})
 	}
 }
 
+// failsFor lets the failure of a grant wait.
+func failsFor(wait time.Duration) func(*Grant) {
+	return func(g *Grant) { g.Failure.NextAttempt = noon.Add(wait) }
+}
+
 func TestWishForMoreThanHalfTheLifetimeWarns(t *testing.T) {
 	a := living(600 * time.Second)
-	env := Env{Now: noon, MinTTL: 10 * time.Minute}
-	if d := Decide(&a, env, Ask{}); d.Warning != "" || d.MinTTL != 300*time.Second {
+	c := Conditions{Now: noon, MinTTL: 10 * time.Minute}
+	if d := Decide(&a, c, ReadRequest{}); d.Warning != "" || d.MinTTL != 300*time.Second {
 		t.Errorf("configured min_ttl: %q, %s", d.Warning, d.MinTTL)
 	}
-	if d := Decide(&a, env, Ask{MinTTL: 301 * time.Second}); !strings.Contains(d.Warning, "5m0s") {
-		t.Errorf("wished min_ttl: %q", d.Warning)
+	if d := Decide(&a, c, ReadRequest{MinTTL: 301 * time.Second}); !strings.Contains(d.Warning, "5m0s") {
+		t.Errorf("min_ttl of the request: %q", d.Warning)
+	}
+}
+
+func TestLastResortServesTheTokenForAMoment(t *testing.T) {
+	a := living(100*time.Second, func(a *Account) { a.RefreshOnRead = true })
+	if d := LastResort(&a, Conditions{Now: noon, MinTTL: 2 * time.Minute}, time.Time{}); d.Action != Serve || d.TTL != minStaleTTL {
+		t.Errorf("action %d, TTL %s", d.Action, d.TTL)
+	}
+}
+
+func TestTokenFromTheFutureCountsAsExpired(t *testing.T) {
+	for name, c := range map[string]struct{ issued, want time.Duration }{
+		"now":           {0, 600 * time.Second},
+		"a minute ago":  {-time.Minute, 540 * time.Second},
+		"ten min ago":   {-10 * time.Minute, 0},
+		"tolerable":     {2 * time.Second, 600 * time.Second}, // no more than its lifetime
+		"beyond":        {2*time.Second + 1, 0},
+		"a day ahead":   {24 * time.Hour, 0},
+		"a day too old": {-24 * time.Hour, 0},
+	} {
+		token := &AccessToken{Issued: noon.Add(c.issued), Expires: noon.Add(c.issued + 600*time.Second)}
+		if got := token.Remaining(noon); got != c.want {
+			t.Errorf("issued %s: %s remain, want %s", name, got, c.want)
+		}
+	}
+	if (*AccessToken)(nil).Remaining(noon) != 0 {
+		t.Error("no token has a life")
+	}
+}
+
+// The wait is measured from when this process first saw the intent, on its own
+// clock. The wall clocks of the two machines do not matter.
+func TestIntentOfAnotherProcessHoldsForItsOwnDuration(t *testing.T) {
+	seen := func(ago time.Duration) func(string) time.Duration {
+		return func(id string) time.Duration {
+			if id != "intent-7" {
+				t.Errorf("asked for the age of the intent %q", id)
+			}
+			return ago
+		}
+	}
+	for name, c := range map[string]struct {
+		process string
+		skew    time.Duration // of the writer's clock
+		lasts   time.Duration // from start to deadline, as the writer claims
+		age     func(string) time.Duration
+		hold    time.Duration // 0 if it does not hold
+	}{
+		"just seen":                  {"other", 0, 20 * time.Second, seen(0), 22 * time.Second},
+		"age not known":              {"other", 0, 20 * time.Second, nil, 22 * time.Second},
+		"seen a while ago":           {"other", 0, 20 * time.Second, seen(15 * time.Second), 7 * time.Second},
+		"a moment before its end":    {"other", 0, 20 * time.Second, seen(22*time.Second - 1), 1},
+		"at its end":                 {"other", 0, 20 * time.Second, seen(22 * time.Second), 0},
+		"long after":                 {"other", 0, 20 * time.Second, seen(time.Hour), 0},
+		"writer's clock ahead":       {"other", 24 * time.Hour, 20 * time.Second, seen(15 * time.Second), 7 * time.Second},
+		"writer's clock ahead, over": {"other", 24 * time.Hour, 20 * time.Second, seen(22 * time.Second), 0},
+		"writer's clock behind":      {"other", -24 * time.Hour, 20 * time.Second, seen(15 * time.Second), 7 * time.Second},
+		"the longest":                {"other", 0, longestIntent, seen(0), longestIntent + takeoverGrace},
+		"longer than the longest":    {"other", 0, 24 * time.Hour, seen(0), longestIntent + takeoverGrace},
+		"deadline before the start":  {"other", 0, -time.Hour, seen(0), takeoverGrace},
+		"own":                        {"me", 0, time.Hour, seen(0), 0},
+		"own, clock ahead":           {"me", 24 * time.Hour, time.Hour, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started := noon.Add(c.skew)
+			a := living(0, first(func(g *Grant) {
+				g.Intent = &Intent{ID: "intent-7", Process: c.process, Started: started, Deadline: started.Add(c.lasts)}
+			}))
+			for _, force := range []bool{false, true} {
+				h := a.Hold(Conditions{Now: noon, Process: "me", IntentAge: c.age}, force)
+				if held := h.Reason == HeldByIntent; held != (c.hold > 0) || held && h.Until.Sub(noon) != c.hold {
+					t.Errorf("held %t until %s; want %s", held, h.Until.Sub(noon), c.hold)
+				}
+			}
+			task := a.NextTask(Conditions{Now: noon, Process: "me", IntentAge: c.age}, time.Hour)
+			if late := max(task.At.Sub(noon), 0); late != c.hold {
+				t.Errorf("the next task is due in %s; want %s", late, c.hold)
+			}
+		})
+	}
+}
+
+func TestNextAttemptIsWhenThePluginWillAct(t *testing.T) {
+	for name, c := range map[string]struct {
+		account Account
+		want    time.Time
+	}{
+		"ready":                     {living(0), time.Time{}},
+		"failing":                   {accountOf(grantOf("rt", failed(FailedClient, time.Minute))), noon.Add(time.Minute)},
+		"failing, of a wrong clock": {accountOf(grantOf("rt", failed(FailedClient, 2*time.Hour))), time.Time{}},
+		"dead":                      {accountOf(grantOf("rt", dead)), time.Time{}},
+		"dead, password kept": {
+			Account{Grants: []Grant{grantOf("rt", dead)}, Credentials: &Credentials{LastUsed: noon}}, noon.Add(time.Hour),
+		},
+		"dead, password refused": {
+			Account{Grants: []Grant{grantOf("rt", dead)}, Credentials: &Credentials{LastUsed: noon, Refused: true}}, time.Time{},
+		},
+	} {
+		if got := c.account.NextAttempt(noon); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }
 
 // The policy holds for every account, not just for those of the table.
 func TestDecisionsKeepTheRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := drawAccount(t)
-		env := Env{
-			Now: noon, Process: rapid.SampledFrom([]string{"me", "other"}).Draw(t, "process"),
-			MinTTL: drawDuration(t, "mount's min_ttl", 0, 20*time.Minute),
-		}
-		ask := Ask{Force: rapid.Bool().Draw(t, "force"), MinTTL: drawDuration(t, "wish", 0, 20*time.Minute)}
-		before := string(encode(&a))
-		d := Decide(&a, env, ask)
-		if string(encode(&a)) != before {
+		a, c := drawAccount(t), drawConditions(t)
+		r := ReadRequest{Force: rapid.Bool().Draw(t, "force"), MinTTL: drawDuration(t, "wish", 0, 20*time.Minute)}
+		before := string(Encode(&a))
+		d := Decide(&a, c, r)
+		if string(Encode(&a)) != before {
 			t.Fatal("a decision changed the account")
 		}
-		alive := a.Access.Remaining(noon) > 0
+		checkHold(t, d.Hold)
+		lives := a.Access.Remaining(noon) > 0
 		switch d.Action {
-		case Serve, Stale:
-			if !alive {
-				t.Fatal("serves a token that is over")
-			}
-			if d.TTL < time.Second || d.RotationPeriod < time.Second || d.TTL%time.Second != 0 || (d.Action == Stale && d.TTL < minStaleTTL) {
-				t.Fatalf("ttl %s, rotation_period %s", d.TTL, d.RotationPeriod)
-			}
-			if d.MinTTL > a.Access.Lifetime()/2 {
-				t.Fatalf("min_ttl %s of a token of %s", d.MinTTL, a.Access.Lifetime())
-			}
-			later := env
-			later.Now = noon.Add(d.TTL + 1)
-			if again := Decide(&a, later, ask); d.Action == Serve && again.Action == Serve && !a.Access.Issued.After(noon) {
-				t.Fatalf("serves the same token to who comes when the ttl of %s is over", d.TTL)
-			}
-		case Exchange:
-			if a.Unsaved {
-				t.Fatal("exchanges before a rescue copy is saved")
-			}
-			if in := a.Grant.Intent; in != nil && in.Process != env.Process && noon.Before(in.Deadline) {
-				t.Fatal("exchanges while another process may")
-			}
-			if !ask.Force && a.Failure != nil && noon.Before(a.Failure.NextAttempt) {
-				t.Fatal("exchanges before its time")
-			}
-			if !ask.Force && a.Grant.Death != nil {
-				t.Fatal("exchanges a dead grant")
-			}
-		case LogIn:
-			if c := a.Credentials; a.Grant.Death == nil || c == nil || c.Refused || noon.Sub(c.LastUsed) < time.Hour || a.Unsaved {
-				t.Fatal("logs in, with no login due")
-			}
+		case Serve, ServeStale:
+			checkServed(t, &a, c, r, d)
+		case Exchange, LogInAgain:
+			checkMayStart(t, &a, c, r, d.Action)
 		case Refuse:
-			if alive {
-				t.Fatal("refuses a reader while a token lives")
+			if lives {
+				t.Fatal("refuses a reader although a token lives")
 			}
-			if d.Block.Reason == NotBlocked {
+			if d.Hold.Reason == NotHeld {
 				t.Fatal("refuses without a reason")
 			}
-			if e := trouble("acme", &a, d.Block, noon); !strings.Contains(e.Error(), "acme") || len(e.Text) < 20 {
+			if e := HoldError("acme", &a, d.Hold, noon); !strings.Contains(e.Error(), "acme") || len(e.Text) < 20 {
 				t.Fatalf("says nothing: %v", e)
 			}
 		}
 	})
 }
 
-func drawDuration(t *rapid.T, label string, from, to time.Duration) time.Duration {
-	return time.Duration(rapid.Int64Range(int64(from), int64(to)).Draw(t, label))
+func checkServed(t *rapid.T, a *Account, c Conditions, r ReadRequest, d Decision) {
+	if a.Access.Remaining(noon) == 0 {
+		t.Fatal("serves an expired token")
+	}
+	if d.TTL < time.Second || d.RotationPeriod < time.Second || d.TTL%time.Second != 0 || (d.Action == ServeStale && d.TTL < minStaleTTL) {
+		t.Fatalf("TTL %s, rotation period %s", d.TTL, d.RotationPeriod)
+	}
+	most := a.Access.Lifetime() / 2
+	if a.AutoRefresh { // and a little earlier, at a different time for each account
+		most += lead(a.Access.Lifetime(), c.Spread)
+	}
+	if d.MinTTL > most {
+		t.Fatalf("min_ttl %s of a token of %s", d.MinTTL, a.Access.Lifetime())
+	}
+	later := c
+	later.Now = noon.Add(d.TTL + 1)
+	if again := Decide(a, later, r); d.Action == Serve && again.Action == Serve && !a.Access.Issued.After(noon) {
+		t.Fatalf("serves the same token to a reader that comes after the TTL of %s", d.TTL)
+	}
+	if d.Action == ServeStale && d.Hold.Reason == NotHeld {
+		t.Fatal("does not refresh, without a reason")
+	}
 }
 
-func drawTime(t *rapid.T, label string) time.Time {
-	return noon.Add(drawDuration(t, label, -2*time.Hour, 2*time.Hour)).Truncate(time.Millisecond)
-}
-
-func drawGrant(t *rapid.T, label string) Grant {
-	g := newGrant(oauth.NewSecret(rapid.StringN(1, 20, -1).Draw(t, label)), drawTime(t, "authorized"))
-	if rapid.Bool().Draw(t, "intent") {
-		started := drawTime(t, "started")
-		g.Intent = &Intent{ID: "i", Process: rapid.SampledFrom([]string{"me", "other"}).Draw(t, "of"), Started: started, Deadline: started.Add(20 * time.Second)}
+func checkMayStart(t *rapid.T, a *Account, c Conditions, r ReadRequest, action Action) {
+	g := a.Current()
+	if a.Unsaved {
+		t.Fatal("acts before a rescue copy is saved")
 	}
-	if rapid.Bool().Draw(t, "doubt") {
-		g.DoubtSince = drawTime(t, "since")
-	}
-	if rapid.Bool().Draw(t, "dead") {
-		g.Death = &Death{Time: drawTime(t, "death"), Code: oauth.CodeInvalidGrant, LostSince: g.DoubtSince}
-	}
-	return g
-}
-
-func drawAccount(t *rapid.T) Account {
-	a := Account{
-		Client: DefaultClient, MinTTL: drawDuration(t, "min_ttl", 0, 20*time.Minute).Truncate(time.Second),
-		RefreshOnRead: rapid.Bool().Draw(t, "refresh on read"), Unsaved: rapid.Bool().Draw(t, "unsaved"),
-		Grant: drawGrant(t, "grant"),
-	}
-	if rapid.Bool().Draw(t, "spare") {
-		spare := drawGrant(t, "spare grant")
-		spare.Intent, spare.Death, spare.DoubtSince = nil, nil, time.Time{}
-		a.Spare = &spare
-	}
-	if rapid.Bool().Draw(t, "token") {
-		issued := drawTime(t, "issued")
-		a.Access = &AccessToken{Token: oauth.NewSecret("at"), Issued: issued, Obtained: issued, Expires: issued.Add(drawDuration(t, "lifetime", time.Second, 2*time.Hour))}
-		a.LastRefresh = issued
-	}
-	if rapid.Bool().Draw(t, "failed") {
-		a.Failure = &Failure{
-			Kind: rapid.SampledFrom([]FailureKind{
-				FailedUnreachable, FailedInDoubt, FailedThrottled, FailedClient, FailedRequest, FailedAnswer, FailedStorage,
-			}).Draw(t, "kind"),
-			Reason: "a reason", Count: rapid.IntRange(1, 1000).Draw(t, "count"), ClientRevision: "r1",
-			// No wait is longer.
-			NextAttempt: noon.Add(drawDuration(t, "next", -2*time.Hour, humanBackOff)),
+	if in := g.Intent; in != nil && in.Process != c.Process {
+		if claimed := min(in.Deadline.Sub(in.Started), 3*time.Minute) + 2*time.Second; c.IntentAge(in.ID) < claimed {
+			t.Fatal("acts while another process may have an exchange in progress")
 		}
 	}
-	if rapid.Bool().Draw(t, "credentials") {
-		a.Credentials = &Credentials{LastUsed: drawTime(t, "last used"), Refused: rapid.Bool().Draw(t, "refused")}
+	if f := g.Failure; !r.Force && f != nil && noon.Before(f.NextAttempt) && !noon.Add(longestWait).Before(f.NextAttempt) && !clientMayBeCorrected(f, c) {
+		t.Fatal("acts before the wait is over")
 	}
-	return a
+	if action == Exchange {
+		if g.Death != nil && !r.Force {
+			t.Fatal("presents the token of a dead grant")
+		}
+		return
+	}
+	k := a.Credentials
+	if g.Death == nil || k == nil || k.Refused {
+		t.Fatal("logs in although no login is possible")
+	}
+	if since := noon.Sub(k.LastUsed); since >= -2*time.Second && since < time.Hour {
+		t.Fatalf("logs in %s after the last login", since)
+	}
+}
+
+// clientMayBeCorrected reports whether the client was written since a failure that
+// it may have caused.
+func clientMayBeCorrected(f *Failure, c Conditions) bool {
+	mayBeTheCause := f.Kind == FailedClient || f.Kind == FailedRequest || f.Kind == FailedUnreachable
+	return mayBeTheCause && c.ClientRevision != "" && c.ClientRevision != f.ClientRevision
+}
+
+// checkHold checks that no stored time holds an account for longer than the
+// longest wait of its kind.
+func checkHold(t *rapid.T, h Hold) {
+	longest := map[HoldReason]time.Duration{
+		HeldByIntent: longestIntent + takeoverGrace, HeldDead: loginInterval + clockTolerance, HeldByFailure: longestWait,
+	}
+	if h.Until.Sub(noon) > longest[h.Reason] {
+		t.Fatalf("hold %d lasts %s", h.Reason, h.Until.Sub(noon))
+	}
+	if h.Reason != HeldDead && !h.Until.IsZero() && !h.Until.After(noon) {
+		t.Fatalf("hold %d ended %s ago", h.Reason, noon.Sub(h.Until))
+	}
+}
+
+func TestStateFollowsFromTheGrantInUse(t *testing.T) {
+	doubt := func(g *Grant) { g.DoubtSince = noon }
+	for name, c := range map[string]struct {
+		account Account
+		want    State
+	}{
+		"never refreshed":                    {accountOf(grantOf("rt")), StateNew},
+		"refreshed":                          {living(0), StateReady},
+		"logged in, never refreshed":         {Account{Grants: []Grant{grantOf("rt")}, Access: &AccessToken{}}, StateReady},
+		"failing":                            {living(0, first(failed(FailedThrottled, 0))), StateFailing},
+		"in doubt":                           {living(0, first(doubt, failed(FailedInDoubt, 0))), StateInDoubt},
+		"an intent was left":                 {living(0, first(intentOf("other", time.Second))), StateInDoubt},
+		"dead":                               {living(0, first(doubt, dead)), StateDead},
+		"dead, and another grant waits":      {accountOf(grantOf("rt", dead), grantOf("spare")), StateNew},
+		"dead, and another grant fails":      {accountOf(grantOf("rt", dead), grantOf("spare", failed(FailedClient, 0))), StateFailing},
+		"every grant is dead":                {accountOf(grantOf("rt", dead), grantOf("spare", dead)), StateDead},
+		"a grant that waits is in doubt":     {Account{Grants: []Grant{grantOf("rt"), grantOf("spare", doubt)}, LastRefresh: noon}, StateReady},
+		"no grant yet, before a first login": {Account{}, StateNew},
+	} {
+		if got := c.account.State(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestFailureOfAGrantThatWaitsDoesNotHoldReaders(t *testing.T) {
+	a := living(0)
+	a.Grants = append(a.Grants, grantOf("spare", failed(FailedClient, time.Hour)))
+	if h := a.Hold(Conditions{Now: noon}, false); h.Reason != NotHeld {
+		t.Errorf("held: %+v", h)
+	}
+	a.Grants[1] = grantOf("spare", func(g *Grant) { g.Death = &Death{Time: noon, Code: oauth.CodeInvalidGrant} })
+	if a.State() != StateReady {
+		t.Errorf("state %s", a.State())
+	}
 }

@@ -1,106 +1,112 @@
 package account
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
 // storedVersion is the version of the stored form that this package writes.
-// A field that an older plugin would drop when it writes the entry again needs
-// a new version: older plugins refuse a newer one.
 const storedVersion = 1
 
-// stored is an account's entry in storage. The names are for ever.
+// stored is an account's entry in the storage.
 type stored struct {
-	Version          int                `json:"version"`
-	Client           string             `json:"client"`
-	MinTTLSeconds    int64              `json:"min_ttl_seconds,omitempty"`
-	RefreshOnRead    bool               `json:"refresh_on_read,omitempty"`
-	AutoRefresh      bool               `json:"auto_refresh,omitempty"`
-	Grant            storedGrant        `json:"grant"`
-	Spare            *storedGrant       `json:"spare,omitempty"`
-	SpareUsed        bool               `json:"spare_used,omitempty"`
-	Retired          []string           `json:"retired_sha256,omitempty"`
-	Access           *storedAccess      `json:"access,omitempty"`
+	entry.Header
+	Client string `json:"client"`
+	storedSettings
 	Credentials      *storedCredentials `json:"credentials,omitempty"`
-	LastRefresh      time.Time          `json:"last_refresh,omitzero"`
+	Grants           []storedGrant      `json:"grants"`
+	SpareUsed        bool               `json:"spare_used,omitempty"`
+	RetiredHashes    []string           `json:"retired_sha256,omitempty"`
+	Access           *storedAccess      `json:"access,omitempty"`
+	LastRefresh      time.Time          `json:"last_refresh_time,omitzero"`
 	RefreshCount     int64              `json:"refresh_count,omitempty"`
-	Failure          *storedFailure     `json:"failure,omitempty"`
 	LastErrorTime    time.Time          `json:"last_error_time,omitzero"`
 	LastErrorMessage string             `json:"last_error,omitempty"`
+	Generation       int64              `json:"generation"`
+}
+
+// storedSettings has the fields of Settings, in the same order.
+type storedSettings struct {
+	MinTTL        time.Duration `json:"min_ttl_ns,omitempty"`
+	RefreshOnRead bool          `json:"refresh_on_read,omitempty"`
+	AutoRefresh   bool          `json:"auto_refresh,omitempty"`
 }
 
 type storedGrant struct {
-	RefreshToken   string        `json:"refresh_token"`
-	FirstTokenHash string        `json:"first_token_sha256,omitempty"`
-	Authorized     time.Time     `json:"authorized,omitzero"`
-	Intent         *storedIntent `json:"intent,omitempty"`
-	DoubtSince     time.Time     `json:"doubt_since,omitzero"`
-	Death          *storedDeath  `json:"death,omitempty"`
-	Used           time.Time     `json:"used,omitzero"`
-	Rest           time.Time     `json:"rest,omitzero"`
+	RefreshToken   string         `json:"refresh_token"`
+	FirstTokenHash string         `json:"first_token_sha256,omitempty"`
+	AuthorizedAt   time.Time      `json:"authorized_time,omitzero"`
+	Replaced       bool           `json:"replaced,omitempty"`
+	Intent         *storedIntent  `json:"intent,omitempty"`
+	DoubtSince     time.Time      `json:"doubt_since,omitzero"`
+	Unreadable     bool           `json:"unreadable,omitempty"`
+	Death          *storedDeath   `json:"death,omitempty"`
+	LastExchange   time.Time      `json:"last_exchange_time,omitzero"`
+	Failure        *storedFailure `json:"failure,omitempty"`
 }
 
+// storedIntent has the fields of Intent, in the same order.
 type storedIntent struct {
 	ID       string    `json:"id"`
 	Process  string    `json:"process"`
-	Started  time.Time `json:"started"`
+	Started  time.Time `json:"start_time"`
 	Deadline time.Time `json:"deadline"`
 }
 
+// storedDeath has the fields of Death, in the same order.
 type storedDeath struct {
-	Time      time.Time `json:"time"`
-	Code      string    `json:"code"`
-	LostSince time.Time `json:"lost_since,omitzero"`
+	Time      time.Time       `json:"time"`
+	Code      oauth.ErrorCode `json:"code"`
+	LostSince time.Time       `json:"lost_since,omitzero"`
+}
+
+// storedFailure has the fields of Failure, in the same order.
+type storedFailure struct {
+	Kind           FailureKind     `json:"kind"`
+	Code           oauth.ErrorCode `json:"code,omitempty"`
+	Reason         string          `json:"reason,omitempty"`
+	Count          int             `json:"count"`
+	Refusals       int             `json:"refusals,omitempty"`
+	Since          time.Time       `json:"since"`
+	Time           time.Time       `json:"time"`
+	NextAttempt    time.Time       `json:"next_attempt_time"`
+	ClientRevision string          `json:"client_revision,omitempty"`
 }
 
 type storedAccess struct {
 	Token    string    `json:"token"`
 	Scope    string    `json:"scope"`
 	Claims   *string   `json:"claims,omitempty"`
-	Issued   time.Time `json:"issued"`
-	Obtained time.Time `json:"obtained"`
-	Expires  time.Time `json:"expires"`
+	Issued   time.Time `json:"issue_time"`
+	Obtained time.Time `json:"obtain_time"`
+	Expires  time.Time `json:"expire_time"`
 }
 
 type storedCredentials struct {
 	Username string    `json:"username"`
 	Password string    `json:"password"`
-	LastUsed time.Time `json:"last_used,omitzero"`
+	LastUsed time.Time `json:"last_use_time,omitzero"`
 	Refused  bool      `json:"refused,omitempty"`
 }
 
-type storedFailure struct {
-	Kind           string    `json:"kind"`
-	Code           string    `json:"code,omitempty"`
-	Reason         string    `json:"reason,omitempty"`
-	Count          int       `json:"count"`
-	NextAttempt    time.Time `json:"next_attempt"`
-	ClientRevision string    `json:"client_revision,omitempty"`
-}
-
-// encode returns the account's entry. It cannot fail: nothing that can fail
-// stands between a token endpoint's answer and the Put.
-func encode(a *Account) []byte {
+// Encode returns the account's entry. It cannot fail: nothing that can fail stands
+// between a token endpoint's answer and the Put.
+func Encode(a *Account) []byte {
 	s := stored{
-		Version:       storedVersion,
-		Client:        a.Client,
-		MinTTLSeconds: int64(a.MinTTL / time.Second),
-		RefreshOnRead: a.RefreshOnRead,
-		AutoRefresh:   a.AutoRefresh,
-		Grant:         encodeGrant(&a.Grant),
-		SpareUsed:     a.SpareUsed,
-		Retired:       a.Retired,
-		LastRefresh:   a.LastRefresh,
-		RefreshCount:  a.RefreshCount,
+		Client:         a.Client,
+		storedSettings: storedSettings(a.Settings),
+		Grants:         make([]storedGrant, len(a.Grants)),
+		SpareUsed:      a.SpareUsed,
+		RetiredHashes:  a.RetiredHashes,
+		LastRefresh:    a.LastRefresh,
+		RefreshCount:   a.RefreshCount,
+		Generation:     a.Generation,
 	}
-	if a.Spare != nil {
-		spare := encodeGrant(a.Spare)
-		s.Spare = &spare
+	for i := range a.Grants {
+		s.Grants[i] = encodeGrant(&a.Grants[i])
 	}
 	if t := a.Access; t != nil {
 		s.Access = &storedAccess{Token: t.Token.Reveal(), Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
@@ -111,69 +117,52 @@ func encode(a *Account) []byte {
 	if c := a.Credentials; c != nil {
 		s.Credentials = &storedCredentials{Username: c.Username, Password: c.Password.Reveal(), LastUsed: c.LastUsed, Refused: c.Refused}
 	}
-	if f := a.Failure; f != nil {
-		s.Failure = &storedFailure{
-			Kind: string(f.Kind), Code: string(f.Code), Reason: f.Reason, Count: f.Count,
-			NextAttempt: f.NextAttempt, ClientRevision: f.ClientRevision,
-		}
-	}
 	if e := a.LastError; e != nil {
 		s.LastErrorTime, s.LastErrorMessage = e.Time, e.Message
 	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		// The only errors of json.Marshal for this type are times outside of the
-		// years 0 to 9999.
+	b, err := entry.Encode(storedVersion, &s)
+	if err != nil { // a time outside of the years 0 to 9999
 		panic("account: an account that cannot be stored: " + err.Error())
 	}
 	return b
 }
 
 func encodeGrant(g *Grant) storedGrant {
-	s := storedGrant{
+	return storedGrant{
 		RefreshToken:   g.RefreshToken.Reveal(),
 		FirstTokenHash: g.FirstTokenHash,
-		Authorized:     g.Authorized,
+		AuthorizedAt:   g.AuthorizedAt,
+		Replaced:       g.Replaced,
+		Intent:         (*storedIntent)(g.Intent),
 		DoubtSince:     g.DoubtSince,
-		Used:           g.Used,
-		Rest:           g.Rest,
+		Unreadable:     g.Unreadable,
+		Death:          (*storedDeath)(g.Death),
+		LastExchange:   g.LastExchange,
+		Failure:        (*storedFailure)(g.Failure),
 	}
-	if in := g.Intent; in != nil {
-		s.Intent = &storedIntent{ID: in.ID, Process: in.Process, Started: in.Started, Deadline: in.Deadline}
-	}
-	if d := g.Death; d != nil {
-		s.Death = &storedDeath{Time: d.Time, Code: string(d.Code), LostSince: d.LostSince}
-	}
-	return s
 }
 
-// decode reads an entry that this version or an older one wrote. Its errors
-// hold nothing of the entry.
-func decode(b []byte) (*Account, error) {
+// Decode reads an entry that this version or an older one wrote. Its errors say
+// what to do and hold nothing of the entry.
+func Decode(b []byte) (*Account, error) {
 	var s stored
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, errors.New("its entry is not readable; it was left as it is; restore it, or delete the account and enrol it again")
+	if err := entry.Decode(b, storedVersion, &s); err != nil {
+		return nil, unreadable(err)
 	}
-	switch {
-	case s.Version > storedVersion:
-		return nil, fmt.Errorf("its entry has version %d; this plugin reads up to %d; it was left as it is; register the newer plugin again", s.Version, storedVersion)
-	case s.Version < 1:
-		return nil, errors.New("its entry has no version; it was left as it is; restore it, or delete the account and enrol it again")
+	if len(s.Grants) == 0 {
+		return nil, errUnreadable
 	}
 	a := &Account{
 		Client:        s.Client,
-		MinTTL:        time.Duration(s.MinTTLSeconds) * time.Second,
-		RefreshOnRead: s.RefreshOnRead,
-		AutoRefresh:   s.AutoRefresh,
-		Grant:         decodeGrant(&s.Grant),
+		Settings:      Settings(s.storedSettings),
 		SpareUsed:     s.SpareUsed,
-		Retired:       s.Retired,
+		RetiredHashes: s.RetiredHashes,
 		LastRefresh:   s.LastRefresh,
 		RefreshCount:  s.RefreshCount,
+		Generation:    s.Generation,
 	}
-	if s.Spare != nil {
-		spare := decodeGrant(s.Spare)
-		a.Spare = &spare
+	for i := range s.Grants {
+		a.Grants = append(a.Grants, decodeGrant(&s.Grants[i]))
 	}
 	if t := s.Access; t != nil {
 		a.Access = &AccessToken{Token: oauth.NewSecret(t.Token), Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
@@ -187,32 +176,33 @@ func decode(b []byte) (*Account, error) {
 			LastUsed:    c.LastUsed, Refused: c.Refused,
 		}
 	}
-	if f := s.Failure; f != nil {
-		a.Failure = &Failure{
-			Kind: FailureKind(f.Kind), Code: oauth.ErrorCode(f.Code), Reason: f.Reason, Count: f.Count,
-			NextAttempt: f.NextAttempt, ClientRevision: f.ClientRevision,
-		}
-	}
 	if s.LastErrorMessage != "" {
 		a.LastError = &LastError{Time: s.LastErrorTime, Message: s.LastErrorMessage}
 	}
 	return a, nil
 }
 
+func unreadable(err error) error {
+	var e *entry.UnreadableError
+	if errors.As(err, &e) && e.Newer() {
+		return errors.New("its entry " + e.Error() + "; register the newer plugin again")
+	}
+	return errUnreadable
+}
+
+var errUnreadable = errors.New("its entry is not readable; it was left as it is; restore it, or delete the account and enrol it again")
+
 func decodeGrant(s *storedGrant) Grant {
-	g := Grant{
+	return Grant{
 		RefreshToken:   oauth.NewSecret(s.RefreshToken),
 		FirstTokenHash: s.FirstTokenHash,
-		Authorized:     s.Authorized,
+		AuthorizedAt:   s.AuthorizedAt,
+		Replaced:       s.Replaced,
+		Intent:         (*Intent)(s.Intent),
 		DoubtSince:     s.DoubtSince,
-		Used:           s.Used,
-		Rest:           s.Rest,
+		Unreadable:     s.Unreadable,
+		Death:          (*Death)(s.Death),
+		LastExchange:   s.LastExchange,
+		Failure:        (*Failure)(s.Failure),
 	}
-	if in := s.Intent; in != nil {
-		g.Intent = &Intent{ID: in.ID, Process: in.Process, Started: in.Started, Deadline: in.Deadline}
-	}
-	if d := s.Death; d != nil {
-		g.Death = &Death{Time: d.Time, Code: oauth.ErrorCode(d.Code), LostSince: d.LostSince}
-	}
-	return g
 }

@@ -7,99 +7,208 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
+// FollowUp is what the exchange does after a transition.
+type FollowUp int
+
+// What follows.
 const (
-	firstBackOff = time.Second
-	maxBackOff   = 60 * time.Second
-	// longestBackOff is after how many failures the wait grows no more.
-	longestBackOff = 6
-	// maxRetryAfter bounds what a server's Retry-After can ask for.
-	maxRetryAfter = 10 * time.Minute
-	// humanBackOff is the wait after a refusal that repeats until a person
-	// corrects something. A correction ends it at once; the rare attempt
-	// covers a server that was wrong for a while.
-	humanBackOff = time.Hour
+	Finish        FollowUp = iota // save the outcome
+	RetryPromptly                 // present the same token once more, in 1 to 2 s
+	UseNextGrant                  // exchange the grant that is in use now, at once
+	LogIn                         // log in with the credentials that are kept
 )
 
-// next is what a flight does after a transition.
-type next int
-
-const (
-	land          next = iota // nothing: the flight is over
-	retryPromptly             // present the same token once more, in 1 to 2 s
-	useSpare                  // exchange at once: a spare has become the grant
-	logIn                     // log in with the credentials that are kept
-)
-
-// outcome is what a transition has to know beside the account.
-type outcome struct {
+// Outcome is an outcome of an exchange, with what a transition has to know beside
+// it.
+type Outcome struct {
 	oauth.Result
-	clientRevision string
-	jitter         float64 // in [0, 1)
+	ClientRevision string
+	Jitter         float64   // in [0, 1)
+	RetryAt        time.Time // when exchanges that are held back may be tried again
 }
 
-// busy tells whether the server has refused for a reason that passes.
-func (o outcome) busy() bool {
-	return o.Status == 429 || o.Code == oauth.CodeSlowDown || o.Code == oauth.CodeTemporarilyUnavailable || o.Code == oauth.CodeServerError
-}
-
-// begin writes the intent to present the refresh token. An intent that is
-// still there was left by an exchange whose outcome is not known.
-func (a Account) begin(intent Intent) Account {
-	if left := a.Grant.Intent; left != nil && a.Grant.DoubtSince.IsZero() {
-		a.Grant.DoubtSince = left.Started
-	}
-	a.Grant.Intent = &intent
-	return a
-}
-
-// settle takes over the outcome of the exchange that begin announced.
-func (a Account) settle(o outcome) (Account, next) {
-	a.Grant.Intent = nil
-	switch o.Outcome {
-	case oauth.Succeeded:
-		return a.rotated(o), land
-	case oauth.NotSent:
-		return a.failed(FailedUnreachable, o), land
-	case oauth.Rejected:
-		return a.rejected(o)
+// refusalKind is the class of a complete refusal other than invalid_grant. It is
+// no proof that the refresh token is bad.
+func (o Outcome) refusalKind() FailureKind {
+	switch {
+	case o.Busy():
+		return FailedThrottled
+	case o.Code == oauth.CodeInvalidClient, o.Code == oauth.CodeUnauthorizedClient,
+		o.Code == oauth.CodeUnsupportedGrantType, o.Code == oauth.CodeInvalidScope:
+		return FailedClient
 	default:
-		first := a.Grant.DoubtSince.IsZero()
-		if first {
-			a.Grant.DoubtSince = o.SentAt
-		}
-		a = a.failed(FailedInDoubt, o)
-		if first && o.RetryAfter == 0 {
-			return a, retryPromptly
-		}
-		return a, land
+		return FailedRequest
 	}
 }
 
-// rotated takes over the tokens: the refresh token whatever else the answer
-// lacked.
-func (a Account) rotated(o outcome) Account {
+// WithIntent returns the account with the intent to present the refresh token of
+// the grant at i. An intent that is still there was left by an exchange whose
+// outcome is not known.
+func (a Account) WithIntent(i int, intent Intent) Account {
+	g := a.Grants[i]
+	if left := g.Intent; left != nil && g.DoubtSince.IsZero() {
+		g.DoubtSince = left.Started
+	}
+	g.Intent = &intent
+	return a.withGrantAt(i, g)
+}
+
+// WithoutIntent returns the account as it is if its intent for the grant at i could
+// not be written: nothing was sent, and the next attempt waits.
+func (a Account) WithoutIntent(i int, o Outcome) Account {
+	return a.withGrantAt(i, a.Grants[i].becomeFailing(FailedStorage, o)).withLastError(i, o)
+}
+
+// NotBegun returns the account after an exchange that could not even begin, because of
+// its client (FailedSetup) or because exchanges are held back (FailedHeldBack). Nothing
+// was sent. before is the account as it was shown last, whose failure goes on.
+func (a Account) NotBegun(before *Account, kind FailureKind, o Outcome) Account {
+	i := a.InUse()
+	g := a.Grants[i]
+	if before != nil && g.Failure == nil && len(before.Grants) > i {
+		g.Failure = before.Grants[i].Failure
+	}
+	if g.Failure != nil && g.Failure.Kind != kind && o.AnsweredAt.Before(g.Failure.waitsUntil(o.AnsweredAt)) {
+		return a
+	}
+	g = g.becomeFailing(kind, o)
+	if !o.RetryAt.IsZero() {
+		f := *g.Failure
+		f.NextAttempt = o.RetryAt
+		g.Failure = &f
+	}
+	return a.withGrantAt(i, g).withLastError(i, o)
+}
+
+// Settle takes over the outcome of the exchange of the grant at i that WithIntent
+// began, and says what follows.
+func (a Account) Settle(i int, o Outcome) (Account, FollowUp) {
+	waiting, before := i != a.InUse(), a.Grants[i]
+	after := before.settle(o)
+	a = a.withGrantAt(i, after)
+	switch {
+	case after.Death != nil:
+		return a.afterDeath(i, waiting, o)
+	case o.Outcome == oauth.Succeeded && a.InUse() == i: // perhaps since this success
+		return a.becomeReady(i, before, o), Finish
+	case o.Outcome == oauth.Succeeded:
+		return a, Finish
+	}
+	if !waiting {
+		a = a.withLastError(i, o)
+	}
+	switch {
+	case before.retriesPromptly(o):
+		return a, RetryPromptly
+	case !waiting && a.InUse() != i: // refused again, and another grant is ready
+		return a, UseNextGrant
+	}
+	return a, Finish
+}
+
+// retriesPromptly reports whether the refresh token is presented once more at once,
+// because its outcome is in doubt for the first time. An answer that could not be read
+// comes from a path on which nothing more is sent for now.
+func (g Grant) retriesPromptly(o Outcome) bool {
+	return (o.Outcome == oauth.InDoubt || o.Outcome == oauth.Refused) && g.DoubtSince.IsZero() && o.RetryAfter == 0
+}
+
+// settle takes over the outcome of an exchange of the grant.
+func (g Grant) settle(o Outcome) Grant {
+	g.Intent = nil
+	switch {
+	case o.Outcome == oauth.Succeeded:
+		return g.becomeReady(o)
+	case o.Outcome == oauth.NotSent:
+		return g.becomeFailing(FailedUnreachable, o)
+	case o.Outcome == oauth.Rejected && o.Code == oauth.CodeInvalidGrant:
+		return g.becomeDead(o)
+	case o.Outcome == oauth.Rejected:
+		return g.becomeFailing(o.refusalKind(), o)
+	case o.Outcome == oauth.Refused:
+		return g.becomeInDoubt(FailedRefused, o)
+	case o.Outcome == oauth.Unreadable:
+		g.Unreadable = true
+		return g.becomeInDoubt(FailedUnreadable, o)
+	default:
+		return g.becomeInDoubt(FailedInDoubt, o)
+	}
+}
+
+// becomeReady takes over the next refresh token, whatever else the answer lacks.
+func (g Grant) becomeReady(o Outcome) Grant {
 	if o.Tokens.RefreshToken.IsSet() {
-		a.Grant.RefreshToken = o.Tokens.RefreshToken
+		g.RefreshToken = o.Tokens.RefreshToken
 	}
-	if since := a.Grant.DoubtSince; !since.IsZero() {
-		a.LastError = &LastError{Time: o.AnsweredAt, Message: fmt.Sprintf(
-			"recovered: the exchange sent at %s got no answer; the server has accepted the same refresh token since",
-			stamp(since))}
-	}
-	a.Grant.DoubtSince, a.Grant.Death = time.Time{}, nil
-	a.Grant.Used, a.LastRefresh = o.AnsweredAt, o.AnsweredAt
-	a.RefreshCount++
+	g.DoubtSince, g.Unreadable, g.Death, g.LastExchange = time.Time{}, false, nil, o.AnsweredAt
 	if !o.Tokens.AccessToken.IsSet() {
 		o.Reason = "the server's answer held a new refresh token but no usable access token"
-		return a.failed(FailedAnswer, o)
+		return g.becomeFailing(FailedAnswer, o)
 	}
-	a.Failure = nil
+	g.Failure = nil
+	return g
+}
+
+func (g Grant) becomeInDoubt(kind FailureKind, o Outcome) Grant {
+	prompt := g.retriesPromptly(o)
+	if g.DoubtSince.IsZero() {
+		g.DoubtSince = o.SentAt
+	}
+	g.Failure = g.Failure.after(kind, o, prompt)
+	return g
+}
+
+func (g Grant) becomeDead(o Outcome) Grant {
+	g.Death = &Death{Time: o.AnsweredAt, Code: o.Code, LostSince: g.DoubtSince}
+	g.Failure = nil
+	return g
+}
+
+// becomeFailing records why the next exchange waits, and until when.
+func (g Grant) becomeFailing(kind FailureKind, o Outcome) Grant {
+	g.Failure = g.Failure.after(kind, o, false)
+	return g
+}
+
+// becomeReady takes over the access token of an exchange for readers with the
+// grant at i, which is in use from now on. before is the grant before the exchange.
+func (a Account) becomeReady(i int, before Grant, o Outcome) Account {
+	switch {
+	case i > 0 && before.Replaced:
+		a.LastError = &LastError{Time: o.AnsweredAt, Message: "the refresh token that was written was useless: " + a.endOf(0) +
+			"; the account goes on with the grant that it had before"}
+	case i > 0:
+		a.SpareUsed = true
+		a.LastError = &LastError{Time: o.AnsweredAt, Message: a.endOf(0) + "; the spare grant has taken over"}
+	case !before.DoubtSince.IsZero():
+		a.LastError = &LastError{Time: o.AnsweredAt, Message: fmt.Sprintf(
+			"recovered: the exchange sent at %s got no answer; the server has accepted the same refresh token since", Stamp(before.DoubtSince))}
+	}
+	failure := a.Grants[i].Failure
+	a = a.promote(i)
+	a.LastRefresh = o.AnsweredAt
+	a.RefreshCount++
+	if failure != nil { // there is no access token
+		return a.withLastError(0, Outcome{Result: oauth.Result{Reason: failure.Reason, AnsweredAt: o.AnsweredAt}})
+	}
 	a.Access = o.accessToken()
 	return a
 }
 
-// accessToken is the one that the server's answer holds.
-func (o outcome) accessToken() *AccessToken {
+// endOf says why the grant at i is not used any more.
+func (a *Account) endOf(i int) string {
+	switch g := &a.Grants[i]; {
+	case g.Death != nil:
+		return g.Death.describe()
+	case g.Failure != nil:
+		return g.Failure.Reason
+	default:
+		return "it was not used"
+	}
+}
+
+// accessToken is the access token in the server's answer.
+func (o Outcome) accessToken() *AccessToken {
 	return &AccessToken{
 		Token:     o.Tokens.AccessToken,
 		Scope:     o.Tokens.Scope,
@@ -111,114 +220,60 @@ func (o outcome) accessToken() *AccessToken {
 	}
 }
 
-// loggedIn takes over the grant of a login, and its access token where there is
-// a usable one.
-func (a Account) loggedIn(o outcome) Account {
-	a = a.withGrant(o.Tokens.RefreshToken, o.AnsweredAt)
-	if o.Tokens.AccessToken.IsSet() {
-		a.Access = o.accessToken()
+// afterDeath says what the death of the grant at i means for the account: nothing
+// for readers if it was waiting; otherwise the next grant takes over, or a kept
+// password logs in, or a person is needed.
+func (a Account) afterDeath(i int, waiting bool, o Outcome) (Account, FollowUp) {
+	died := a.Grants[i]
+	if waiting {
+		a = a.without(func(g Grant) bool { return g.FirstTokenHash == died.FirstTokenHash })
+		a.LastError = &LastError{Time: o.AnsweredAt, Message: "the spare grant is gone: " + died.Death.describe() + "; the account goes on with its grant"}
+		return a, Finish
 	}
-	return a
-}
-
-// rejected takes over a complete refusal. Only invalid_grant is about the
-// refresh token; a refused client spends none.
-func (a Account) rejected(o outcome) (Account, next) {
+	a.LastError = &LastError{Time: o.AnsweredAt, Message: a.describeDeath()}
 	switch {
-	case o.Code == oauth.CodeInvalidGrant:
-		return a.died(o)
-	case o.busy():
-		return a.failed(FailedThrottled, o), land
-	case o.Code == oauth.CodeInvalidClient || o.Code == oauth.CodeUnauthorizedClient ||
-		o.Code == oauth.CodeUnsupportedGrantType || o.Code == oauth.CodeInvalidScope:
-		return a.failed(FailedClient, o), land
+	case a.Current().Death != nil: // no grant is left
+	case died.Unreadable: // the next one must not follow through the same hole
+		return a, Finish
 	default:
-		return a.failed(FailedRequest, o), land
+		return a, UseNextGrant
 	}
+	if at, ok := a.nextLogin(o.AnsweredAt); ok && !o.AnsweredAt.Before(at) {
+		return a, LogIn
+	}
+	return a, Finish
 }
 
-// died ends the grant; where there is a spare, it takes over.
-func (a Account) died(o outcome) (Account, next) {
-	a.Grant.Death = &Death{Time: o.AnsweredAt, Code: o.Code, LostSince: a.Grant.DoubtSince}
-	a.LastError = &LastError{Time: o.AnsweredAt, Message: a.Grant.Death.describe()}
-	a.Failure = nil
-	if a.Spare == nil {
-		if at, ok := a.nextLogin(); ok && !o.AnsweredAt.Before(at) {
-			return a, logIn
-		}
-		return a, land
-	}
-	a.LastError.Message += "; the spare grant has taken over"
-	a = a.retire(&a.Grant)
-	a.Grant, a.Spare, a.SpareUsed = *a.Spare, nil, true
-	if rest := a.Grant.Rest; !a.Grant.DoubtSince.IsZero() || rest.After(o.AnsweredAt) {
-		// It was presented a short while ago, and not taken. Its waits go on from
-		// there: it rests as long as it would have as a spare, and the next failure
-		// is not the first.
-		a.Failure = &Failure{
-			Kind: FailedThrottled, Reason: "the server did not take the spare's refresh token a short while ago",
-			Count: longestBackOff, NextAttempt: later(rest, o.AnsweredAt),
-		}
-		if rest.After(o.AnsweredAt) {
-			return a, land
+// describeDeath says how the dead grants ended.
+func (a *Account) describeDeath() string {
+	var text string
+	for i := range a.Grants {
+		switch d := a.Grants[i].Death; {
+		case d == nil:
+		case text == "":
+			text = d.describe()
+		default:
+			text += "; the next grant, too: " + d.describe()
 		}
 	}
-	return a, useSpare
+	return text
 }
 
 // describe says how the grant ended.
 func (d *Death) describe() string {
 	if d.LostSince.IsZero() {
-		return fmt.Sprintf("the server rejected the refresh token (%s) at %s", d.Code, stamp(d.Time))
+		return fmt.Sprintf("the server rejected the refresh token (%s) at %s", d.Code, Stamp(d.Time))
 	}
 	return fmt.Sprintf("lost in transit: the exchange sent at %s got no answer, and the server rejected the refresh token (%s) at %s, "+
-		"so it was spent and its successor never arrived", stamp(d.LostSince), d.Code, stamp(d.Time))
+		"so it was spent and its successor never arrived", Stamp(d.LostSince), d.Code, Stamp(d.Time))
 }
 
-// failed records why the next exchange waits, and until when.
-func (a Account) failed(kind FailureKind, o outcome) Account {
-	count := 1
-	if a.Failure != nil {
-		count = a.Failure.Count + 1
-	}
-	wait := backOff(count, o.jitter)
-	switch kind {
-	case FailedInDoubt: // 1 to 2 s at least
-		wait = backOff(max(count, 2), o.jitter)
-	case FailedClient, FailedRequest:
-		wait = humanBackOff
-	}
-	wait = max(wait, min(o.RetryAfter, maxRetryAfter))
-	before := a.Failure
-	a.Failure = &Failure{
-		Kind:           kind,
-		Code:           o.Code,
-		Reason:         o.Reason,
-		Count:          count,
-		NextAttempt:    o.AnsweredAt.Add(wait),
-		ClientRevision: o.clientRevision,
-	}
-	if kind.unsent() && before != nil && before.NextAttempt.After(a.Failure.NextAttempt) {
-		a.Failure = before // an attempt that never left does not end what the server asked for
-	}
+// withLastError records the failure of an exchange of the grant at i.
+func (a Account) withLastError(i int, o Outcome) Account {
 	message := o.Reason
-	if since := a.Grant.DoubtSince; !since.IsZero() {
-		message = fmt.Sprintf("in doubt since %s: %s", stamp(since), o.Reason)
+	if since := a.Grants[i].DoubtSince; !since.IsZero() {
+		message = fmt.Sprintf("in doubt since %s: %s", Stamp(since), o.Reason)
 	}
 	a.LastError = &LastError{Time: o.AnsweredAt, Message: message}
 	return a
 }
-
-// backOff is the wait after count failures in a row: doubled from 1 s to 60 s,
-// then drawn between half of it and all of it, so that many accounts do not
-// come back at one moment.
-func backOff(count int, jitter float64) time.Duration {
-	wait := maxBackOff
-	if shift := count - 1; shift < longestBackOff {
-		wait = min(wait, firstBackOff<<max(shift, 0))
-	}
-	return wait/2 + time.Duration(jitter*float64(wait/2))
-}
-
-// stamp is the form in which times appear in messages: RFC 3339, UTC.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

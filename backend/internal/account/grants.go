@@ -1,0 +1,175 @@
+package account
+
+import (
+	"slices"
+	"time"
+
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+)
+
+// maxRetired is the number of grants that are gone and still remembered.
+const maxRetired = 16
+
+// InUse is the index of the grant that the next exchange for readers uses: the
+// first living grant. If the server has refused that one twice, it is the next
+// grant that is ready, because a refusal may mean a dead grant under another name.
+// If no grant lives, it is the first. The list must not be empty.
+func (a *Account) InUse() int {
+	first := a.firstLiving()
+	if first < 0 {
+		return 0
+	}
+	if a.Grants[first].refusedRepeatedly() {
+		for i := first + 1; i < len(a.Grants); i++ {
+			if a.Grants[i].ready() {
+				return i
+			}
+		}
+	}
+	return first
+}
+
+// firstLiving is the index of the first grant that lives, or -1.
+func (a *Account) firstLiving() int {
+	return slices.IndexFunc(a.Grants, func(g Grant) bool { return g.Death == nil })
+}
+
+// Current returns the grant in use. It must not be changed. An account that has
+// no grant yet, before its first login, gives an empty one.
+func (a *Account) Current() *Grant {
+	if len(a.Grants) == 0 {
+		return &Grant{}
+	}
+	return &a.Grants[a.InUse()]
+}
+
+// Spare returns a grant that waits and can take over, or nil. A grant that was
+// replaced by a written refresh token is no spare.
+func (a *Account) Spare() *Grant {
+	used := -1
+	if len(a.Grants) > 0 {
+		used = a.InUse()
+	}
+	for i := range a.Grants {
+		if g := &a.Grants[i]; i != used && g.ready() && !g.Replaced {
+			return g
+		}
+	}
+	// A spare that is about to take over is still one until it has worked.
+	if used > 0 && a.Grants[used].ready() && !a.Grants[used].Replaced {
+		return &a.Grants[used]
+	}
+	return nil
+}
+
+// Careful reports whether the grant in use has followed one that died after an answer
+// came that could not be read.
+func (a *Account) Careful() bool {
+	return a.Current().Death == nil && slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.Death != nil && g.Unreadable })
+}
+
+// ready reports whether the grant can take over as far as is known.
+func (g *Grant) ready() bool { return g.Death == nil && !g.refusedRepeatedly() }
+
+// refusedRepeatedly reports whether the server has refused the grant, or the
+// client with it, at least twice since the last success.
+func (g *Grant) refusedRepeatedly() bool { return g.Failure != nil && g.Failure.Refusals >= 2 }
+
+// inDoubt reports whether the refresh token was presented and its outcome is not
+// known.
+func (g *Grant) inDoubt() bool { return g.Intent != nil || !g.DoubtSince.IsZero() }
+
+// began reports whether a refresh token began the grant, or is its newest.
+func (g *Grant) began(t oauth.Secret) bool {
+	return g.FirstTokenHash == hash(t) || g.RefreshToken.Equal(t)
+}
+
+// hasSeen reports whether a refresh token was written to this account before.
+func (a *Account) hasSeen(t oauth.Secret) bool {
+	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.began(t) }) || slices.Contains(a.RetiredHashes, hash(t))
+}
+
+func newGrant(refreshToken oauth.Secret, now time.Time) Grant {
+	return Grant{RefreshToken: refreshToken, FirstTokenHash: hash(refreshToken), AuthorizedAt: now}
+}
+
+// withGrantAt returns the account with another value of one grant.
+func (a Account) withGrantAt(i int, g Grant) Account {
+	a.Grants = slices.Clone(a.Grants)
+	a.Grants[i] = g
+	return a
+}
+
+// promote moves the grant at i to the front, because it has worked. Grants that
+// are dead, or were replaced by it, are retired.
+func (a Account) promote(i int) Account {
+	front := a.Grants[i]
+	front.Replaced = false
+	grants := []Grant{front}
+	for j, g := range a.Grants {
+		switch {
+		case j == i:
+		case g.Death == nil && !g.Replaced:
+			grants = append(grants, g)
+		default:
+			a = a.retire(g)
+		}
+	}
+	a.Grants = grants
+	return a
+}
+
+// without retires the grants that match.
+func (a Account) without(match func(Grant) bool) Account {
+	var grants []Grant
+	for _, g := range a.Grants {
+		if match(g) {
+			a = a.retire(g)
+		} else {
+			grants = append(grants, g)
+		}
+	}
+	a.Grants = grants
+	return a
+}
+
+// retire remembers the first token of a grant that goes away, so that it is
+// recognized if it is written again.
+func (a Account) retire(g Grant) Account {
+	if g.FirstTokenHash == "" {
+		return a
+	}
+	hashes := append(slices.Clone(a.RetiredHashes), g.FirstTokenHash)
+	a.RetiredHashes = hashes[max(0, len(hashes)-maxRetired):]
+	return a
+}
+
+// knew reports whether the account has, or had, a grant.
+func (a *Account) knew(g Grant) bool {
+	return g.FirstTokenHash == "" || slices.Contains(a.RetiredHashes, g.FirstTokenHash) ||
+		slices.ContainsFunc(a.Grants, func(own Grant) bool { return own.FirstTokenHash == g.FirstTokenHash })
+}
+
+// SupersededBy reports whether stored was written by another node, and must not be
+// overwritten by this unsaved copy: it has a grant that the copy never knew, or it
+// was written after the entry that the copy is based on. It compares no times,
+// because another node's clock may differ.
+func (a *Account) SupersededBy(stored *Account) bool {
+	if slices.ContainsFunc(stored.Grants, func(g Grant) bool { return !a.knew(g) }) {
+		return true
+	}
+	return stored.Generation > a.Generation || stored.Generation == a.Generation && !a.sameTokens(stored)
+}
+
+// sameTokens reports whether two states of an account hold the same refresh
+// tokens.
+func (a *Account) sameTokens(other *Account) bool {
+	return slices.EqualFunc(a.Grants, other.Grants, func(g, h Grant) bool { return g.RefreshToken.Equal(h.RefreshToken) })
+}
+
+// NewerThan reports whether stored, read from the storage, is an earlier state
+// than this one, which the same process saved before: the storage went back. A state with a grant that this one never knew is a newer
+// authorization, whatever its generation.
+func (a *Account) NewerThan(stored *Account) bool {
+	return stored.Generation < a.Generation && !slices.ContainsFunc(stored.Grants, func(g Grant) bool { return !a.knew(g) })
+}
