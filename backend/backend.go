@@ -17,9 +17,9 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
@@ -46,7 +46,7 @@ type backend struct {
 	config   *configStore
 	clients  *clientStore
 	logins   pendinglogin.Store
-	accounts *account.Manager
+	accounts *rotation.Manager
 	metrics  *metrics
 
 	background  *runner.Group
@@ -71,7 +71,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 
 // dependencies are the parts that tests replace.
 type dependencies struct {
-	exchanger account.Exchanger
+	exchanger rotation.Exchanger
 	process   string
 	jitter    func() float64
 }
@@ -86,7 +86,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		BackendType:    logical.TypeLogical,
 		RunningVersion: Version,
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{clientPrefix, account.StoragePrefix, pendinglogin.StoragePrefix},
+			SealWrapStorage: []string{clientPrefix, rotation.StoragePrefix, pendinglogin.StoragePrefix},
 			Unauthenticated: []string{callbackPath},
 		},
 		Paths: framework.PathAppend(
@@ -103,18 +103,19 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	b.background = runner.New(b.Logger())
 	b.cleanup.Group = b.background
 	b.metrics = newMetrics(b.overview)
-	b.accounts = account.NewManager(account.Options{
-		Storage:   storage,
-		Clients:   b.clients,
-		Exchanger: deps.exchanger,
-		Settings:  b.config.settings,
-		Writable:  b.writable,
-		Process:   deps.process,
-		NewID:     rand.Text,
-		Jitter:    deps.jitter,
-		Observe:   b.metrics.observe,
-		Notify:    (&events{sender: b, background: b.background, logger: b.Logger()}).notify,
-		Logger:    b.Logger(),
+	b.accounts = rotation.NewManager(rotation.Options{
+		Storage:       storage,
+		Clients:       b.clients,
+		PendingLogins: b.logins,
+		Exchanger:     deps.exchanger,
+		Settings:      b.config.settings,
+		Writable:      b.writable,
+		Process:       deps.process,
+		NewID:         rand.Text,
+		Jitter:        deps.jitter,
+		Observe:       b.metrics.observe,
+		Notify:        (&events{sender: b, background: b.background, logger: b.Logger()}).notify,
+		Logger:        b.Logger(),
 	})
 	return b, nil
 }
@@ -150,7 +151,7 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 // periodic is called by Vault every minute. Vault holds a lock meanwhile that all
 // other work waits for, so periodic only starts background work.
 func (b *backend) periodic(context.Context, *logical.Request) error {
-	b.accounts.Tend()
+	b.accounts.Tick()
 	if b.writable() == nil {
 		b.startCleanup()
 	}
@@ -169,12 +170,12 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	switch {
 	case key == configKey:
 		b.config.invalidate()
-	case strings.HasPrefix(key, account.StoragePrefix):
-		b.accounts.Invalidate(strings.TrimPrefix(key, account.StoragePrefix))
+	case strings.HasPrefix(key, rotation.StoragePrefix):
+		b.accounts.Invalidate(strings.TrimPrefix(key, rotation.StoragePrefix))
 	}
 }
 
-// writable returns account.ErrReadOnly on a standby, a performance secondary (unless
+// writable returns rotation.ErrReadOnly on a standby, a performance secondary (unless
 // the mount is local) and a DR secondary. It decides as the framework's
 // WriteSafeReplicationState does, which always asks Vault twice. Each question is a
 // round trip.
@@ -182,9 +183,9 @@ func (b *backend) writable() error {
 	state := b.System().ReplicationState()
 	switch {
 	case state.HasState(consts.ReplicationDRSecondary | consts.ReplicationPerformanceStandby):
-		return account.ErrReadOnly
+		return rotation.ErrReadOnly
 	case state.HasState(consts.ReplicationPerformanceSecondary) && !b.System().LocalMount():
-		return account.ErrReadOnly
+		return rotation.ErrReadOnly
 	}
 	return nil
 }

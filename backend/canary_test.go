@@ -9,8 +9,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // All tests of this package look for secrets in every answer and in the log. This test
@@ -42,7 +42,14 @@ func TestNoSecretGetsOut(t *testing.T) {
 			m.pagero.set(trouble.behave)
 			everything()
 		}
-		m.want(m.write("accounts/acme", fields{"refresh_token": secondToken}), 204)
+		m.want(m.write("accounts/acme", fields{"refresh_token": secondToken, "spare_refresh_token": "rt-" + canary + "-spare"}), 204)
+		m.pagero.set(func(sent post) oauth.Result {
+			if sent.token == secondToken {
+				return isDead(sent)
+			}
+			return m.pagero.grant(sent)
+		})
+		everything()
 		m.pagero.set(nil)
 		everything()
 		for _, v := range []verb{get, put, remove, list} {
@@ -73,8 +80,8 @@ func TestNoSecretGetsOut(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		for _, event := range []account.EventType{
-			account.EventRefreshed, account.EventRefreshFailed, account.EventReauthorizationRequired, account.EventSpareUsed, account.EventWritten,
+		for _, event := range []rotation.EventType{
+			rotation.EventRefreshed, rotation.EventRefreshFailed, rotation.EventReauthorizationRequired, rotation.EventSpareUsed, rotation.EventWritten,
 		} {
 			if !strings.Contains(m.sentEvents(), eventPrefix+string(event)+" ") {
 				t.Errorf("no event %s was sent: not all kinds of traffic were there", event)

@@ -45,7 +45,7 @@ func TestCleanupIsRareAndEndsWithTheMount(t *testing.T) {
 			}
 			return m.storage.count() - before
 		}
-		kicks(10) // the accounts are surveyed, once
+		kicks(10) // the accounts are scanned, once
 		if n := kicks(100); n != 10 {
 			t.Errorf("the storage was used %d times in 100 minutes", n)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const (
@@ -77,7 +78,7 @@ type clientStore struct {
 	locks []*locksutil.LockEntry
 }
 
-var _ account.Clients = (*clientStore)(nil)
+var _ rotation.Clients = (*clientStore)(nil)
 
 func newClientStore(storage vaultStorage, config *configStore) *clientStore {
 	return &clientStore{storage: storage, config: config, locks: locksutil.CreateLocks()}
@@ -139,9 +140,9 @@ func (s *clientStore) lock(name string) (unlock func()) {
 	return lock.Unlock
 }
 
-// Client implements account.Clients. It checks the host again, because
+// Client implements rotation.Clients. It checks the host again, because
 // allowed_hosts may have changed since the client was written.
-func (s *clientStore) Client(ctx context.Context, name string) (*account.Client, error) {
+func (s *clientStore) Client(ctx context.Context, name string) (*rotation.Client, error) {
 	c, err := s.load(ctx, name)
 	var unreadable *entry.UnreadableError
 	if errors.As(err, &unreadable) {
@@ -162,7 +163,7 @@ func (s *clientStore) Client(ctx context.Context, name string) (*account.Client,
 		return nil, &account.Error{Kind: account.KindClient, Text: fmt.Sprintf(
 			"the host %q of its client %q is not one of the allowed_hosts any more; nothing was sent; correct config (allowed_hosts) or clients/%s", u.Hostname(), name, name)}
 	}
-	return &account.Client{
+	return &rotation.Client{
 		Client: oauth.Client{
 			ID:         c.ID,
 			Secret:     c.Secret,
@@ -176,7 +177,7 @@ func (s *clientStore) Client(ctx context.Context, name string) (*account.Client,
 	}, nil
 }
 
-// SecretWorked implements account.Clients: it forgets the previous secret.
+// SecretWorked implements rotation.Clients: it forgets the previous secret.
 func (s *clientStore) SecretWorked(ctx context.Context, name, revision string) error {
 	return s.update(ctx, name, func(old *client) (*client, error) {
 		if old == nil || old.Revision != revision || !old.PreviousSecret.IsSet() {

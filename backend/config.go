@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const (
@@ -56,9 +56,10 @@ func (c *config) validate() error {
 }
 
 // settings returns the part that accounts need.
-func (c *config) settings() account.Settings {
-	return account.Settings{
+func (c *config) settings() rotation.Settings {
+	return rotation.Settings{
 		MinTTL: c.MinTTL, ExchangeTimeout: c.ExchangeTimeout,
 		KeepaliveInterval: c.KeepaliveInterval, AuthorizationLifetime: c.AuthorizationLifetime,
+		MaxExchanges: 128, BackgroundRate: 50,
 	}
 }

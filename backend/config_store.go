@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const (
@@ -117,10 +117,10 @@ func (s *configStore) remove(ctx context.Context) error {
 func (s *configStore) invalidate() { s.epoch.Add(1) }
 
 // settings returns the part of the settings that accounts need.
-func (s *configStore) settings(ctx context.Context) (account.Settings, error) {
+func (s *configStore) settings(ctx context.Context) (rotation.Settings, error) {
 	c, err := s.load(ctx)
 	if err != nil {
-		return account.Settings{}, err
+		return rotation.Settings{}, err
 	}
 	return c.settings(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // inputError reports an invalid request. Its text names the remedy.
@@ -41,13 +42,13 @@ func aboutAccount(name string, err error) error { return fmt.Errorf("account %q:
 // storageFailed returns an error about storage that failed before anything was done
 // for an account.
 func storageFailed(name, doing string, err error) error {
-	if errors.Is(err, account.ErrReadOnly) {
-		return account.ErrReadOnly
+	if errors.Is(err, rotation.ErrReadOnly) {
+		return rotation.ErrReadOnly
 	}
 	return fmt.Errorf("account %q: storage failed while %s: %w; nothing was changed; %s", name, doing, err, storageRemedy)
 }
 
-// statusOf returns the HTTP status of an error other than account.ErrReadOnly. It is
+// statusOf returns the HTTP status of an error other than rotation.ErrReadOnly. It is
 // the only place that decides on a status.
 func statusOf(err error) int {
 	var (
@@ -84,7 +85,7 @@ func statusOfAccountError(kind account.ErrorKind) int {
 // because a wrapped error loses its status on the way to Vault. It never returns an
 // error and a response, because Vault would turn them into a 400.
 func respond(err error) (*logical.Response, error) {
-	if errors.Is(err, account.ErrReadOnly) {
+	if errors.Is(err, rotation.ErrReadOnly) {
 		return nil, logical.ErrReadOnly
 	}
 	status, text := statusOf(err), err.Error()

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 func TestErrorsGetTheStatusOfTheirKind(t *testing.T) {
@@ -64,8 +65,8 @@ func TestErrorsGetTheStatusOfTheirKind(t *testing.T) {
 func TestReadOnlyIsReturnedBare(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{
-		account.ErrReadOnly,
-		&storageError{"writing config", account.ErrReadOnly},
+		rotation.ErrReadOnly,
+		&storageError{"writing config", rotation.ErrReadOnly},
 		readOnly(errReadOnlyText),
 		readOnly(logical.ErrReadOnly),
 		readOnly(fmt.Errorf("rpc error: %w", errReadOnlyText)),
@@ -79,7 +80,7 @@ func TestReadOnlyIsReturnedBare(t *testing.T) {
 
 func TestOtherStorageErrorsAreNotTakenForReadOnly(t *testing.T) {
 	t.Parallel()
-	if err := readOnly(errStorage); !errors.Is(err, errStorage) || errors.Is(err, account.ErrReadOnly) {
+	if err := readOnly(errStorage); !errors.Is(err, errStorage) || errors.Is(err, rotation.ErrReadOnly) {
 		t.Errorf("it becomes %v", err)
 	}
 	if err := readOnly(nil); err != nil {

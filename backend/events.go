@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
@@ -31,13 +31,13 @@ type events struct {
 	logger     hclog.Logger
 
 	mu      sync.Mutex // guards what follows, for a few instructions
-	queue   []account.Event
+	queue   []rotation.Event
 	sending bool
 	dropped int
 }
 
-// notify implements account.Options.Notify.
-func (e *events) notify(event account.Event) {
+// notify implements rotation.Options.Notify.
+func (e *events) notify(event rotation.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.queue) >= maxEvents {
@@ -68,20 +68,20 @@ func (e *events) sendAll(ctx context.Context) {
 
 // next takes an event out of the queue. If the queue is empty, ok is false: the caller
 // must end, and dropped is the number of events that the queue had no room for.
-func (e *events) next() (event account.Event, dropped int, ok bool) {
+func (e *events) next() (event rotation.Event, dropped int, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.queue) == 0 {
 		dropped = e.dropped
 		e.queue, e.sending, e.dropped = nil, false, 0
-		return account.Event{}, dropped, false
+		return rotation.Event{}, dropped, false
 	}
 	event = e.queue[0]
 	e.queue = e.queue[1:]
 	return event, 0, true
 }
 
-func (e *events) send(ctx context.Context, event account.Event) {
+func (e *events) send(ctx context.Context, event rotation.Event) {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
 	metadata := []string{
@@ -90,9 +90,9 @@ func (e *events) send(ctx context.Context, event account.Event) {
 		"account", event.Account,
 	}
 	switch event.Type {
-	case account.EventRefreshed, account.EventSpareUsed:
+	case rotation.EventRefreshed, rotation.EventSpareUsed:
 		metadata = append(metadata, logical.EventMetadataModified, "true", logical.EventMetadataDataPath, tokenPrefix+event.Account)
-	case account.EventWritten, account.EventDeleted:
+	case rotation.EventWritten, rotation.EventDeleted:
 		metadata = append(metadata, logical.EventMetadataModified, "true", logical.EventMetadataDataPath, accountsPrefix+event.Account)
 	}
 	if event.Client != "" {

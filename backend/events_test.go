@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/runner"
 )
 
@@ -23,9 +23,13 @@ func TestEventsTellWhatHappensToAnAccount(t *testing.T) {
 		m.enrol()
 		m.want(m.write("accounts/acme", fields{"spare_refresh_token": spareToken}), 204)
 		m.want(m.read("token/acme"), 200)
-		m.pagero.set(func(post) oauth.Result {
-			return oauth.Result{Outcome: oauth.Rejected, Code: oauth.CodeInvalidGrant, Status: 400, Reason: "the server answered invalid_grant"}
+		m.pagero.set(func(sent post) oauth.Result {
+			if sent.token == spareToken {
+				return m.pagero.grant(sent)
+			}
+			return isDead(sent)
 		})
+		m.want(m.write("refresh/acme", nil), 200)
 		m.want(m.write("refresh/acme", nil), 400)
 		m.pagero.set(func(post) oauth.Result {
 			return oauth.Result{Outcome: oauth.NotSent, Reason: "no connection"}
@@ -73,10 +77,10 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 		var log logBuffer
 		sender := stuckSender{make(chan struct{})}
 		e := newEvents(sender, &log)
-		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
 		synctest.Wait() // until it is on its way, out of the queue
 		for range maxEvents + 10 {
-			e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+			e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
 		}
 		for range 1 + maxEvents {
 			synctest.Wait()
@@ -86,7 +90,7 @@ func TestNobodyWaitsForAnEvent(t *testing.T) {
 		if e.sending || !strings.Contains(log.String(), "events were lost: Vault did not take them in time: events=10\n") {
 			t.Errorf("sending %v, log %q", e.sending, log.String())
 		}
-		e.notify(account.Event{}) // and it goes on
+		e.notify(rotation.Event{}) // and it goes on
 		<-sender.taken
 	})
 }
@@ -97,8 +101,8 @@ func TestEventsOfTheLastExchangesAreStillSent(t *testing.T) {
 		var log logBuffer
 		sender := stuckSender{make(chan struct{})}
 		e := newEvents(sender, &log)
-		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
-		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
+		e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
 		synctest.Wait()
 		e.background.Close()
 		<-sender.taken
@@ -126,8 +130,8 @@ func TestPanicOverAnEventDoesNotEndTheProcess(t *testing.T) {
 		var log logBuffer
 		sender := &brokenSender{}
 		e := newEvents(sender, &log)
-		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
-		e.notify(account.Event{Type: account.EventRefreshed, Account: "acme"})
+		e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
+		e.notify(rotation.Event{Type: rotation.EventRefreshed, Account: "acme"})
 		synctest.Wait()
 		if sender.sent != 2 || !strings.Contains(log.String(), "panic in the background work") {
 			t.Errorf("%d events were sent, log %q", sender.sent, log.String())
@@ -142,7 +146,7 @@ func TestAVaultWithoutEventsIsNoTrouble(t *testing.T) {
 	if err := e.sender.SendEvent(t.Context(), "x", nil); !errors.Is(err, framework.ErrNoEvents) {
 		t.Fatal(err)
 	}
-	e.send(t.Context(), account.Event{Type: account.EventRefreshed})
+	e.send(t.Context(), rotation.Event{Type: rotation.EventRefreshed})
 	if log.String() != "" {
 		t.Errorf("it is logged: %s", log.String())
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // post is one exchange that reached the fake of Pagero.
@@ -34,11 +34,12 @@ type pagero struct {
 	behave  func(post) oauth.Result
 	delay   time.Duration
 	serial  int
+	probes  int
 	revoked []string
 	away    bool // for revocations
 }
 
-var _ account.Exchanger = (*pagero)(nil)
+var _ rotation.Exchanger = (*pagero)(nil)
 
 func (p *pagero) Refresh(ctx context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {
 	return p.answer(ctx, post{client: client, token: refreshToken.Reveal()})
@@ -50,6 +51,17 @@ func (p *pagero) RedeemCode(ctx context.Context, client oauth.Client, code oauth
 
 func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credentials) oauth.Result {
 	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username})
+}
+
+// Probe implements rotation.Exchanger: the way is open unless the server is away.
+func (p *pagero) Probe(context.Context, oauth.Client) oauth.Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probes++
+	if p.away {
+		return isUnreachable(post{})
+	}
+	return isDead(post{})
 }
 
 func (p *pagero) Revoke(_ context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {

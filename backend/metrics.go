@@ -5,6 +5,7 @@ import (
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // metrics are the counters of the mount. They follow the conventions of Prometheus:
@@ -17,7 +18,7 @@ type metrics struct {
 	cached    prometheus.Counter // the counter of reads that the hot path uses
 }
 
-func newMetrics(overview func() account.Overview) *metrics {
+func newMetrics(overview func() rotation.Overview) *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -34,8 +35,8 @@ func newMetrics(overview func() account.Overview) *metrics {
 			Help: "Reads of access tokens by source (cache, exchange, stale, error). A stale token works and comes with a warning.",
 		}, []string{"source"}),
 	}
-	m.cached = m.reads.WithLabelValues(string(account.FromCache))
-	for _, source := range []string{string(account.FromExchange), string(account.FromStale), "error"} {
+	m.cached = m.reads.WithLabelValues(string(rotation.FromCache))
+	for _, source := range []string{string(rotation.FromExchange), string(rotation.FromStale), "error"} {
 		m.reads.WithLabelValues(source)
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -46,8 +47,8 @@ func newMetrics(overview func() account.Overview) *metrics {
 	return m
 }
 
-// observe implements account.Options.Observe.
-func (m *metrics) observe(purpose account.Purpose, r oauth.Result) {
+// observe implements rotation.Options.Observe.
+func (m *metrics) observe(purpose rotation.Purpose, r oauth.Result) {
 	m.exchanges.WithLabelValues(string(purpose), resultLabel(r)).Inc()
 	m.durations.WithLabelValues(string(purpose)).Observe(r.AnsweredAt.Sub(r.SentAt).Seconds())
 }
@@ -69,12 +70,12 @@ func resultLabel(r oauth.Result) string {
 }
 
 // accountCollector counts the accounts by their state at the time of a scrape.
-type accountCollector struct{ overview func() account.Overview }
+type accountCollector struct{ overview func() rotation.Overview }
 
 var (
-	accountsDesc = prometheus.NewDesc("pagero_accounts", "Accounts by state. After a start they are surveyed step by step.", []string{"state"}, nil)
+	accountsDesc = prometheus.NewDesc("pagero_accounts", "Accounts by state. After a start the plugin scans them step by step.", []string{"state"}, nil)
 	sparesDesc   = prometheus.NewDesc("pagero_spares", "Accounts by spare grant: none, ready or used.", []string{"spare"}, nil)
-	surveyedDesc = prometheus.NewDesc("pagero_survey_complete", "1 when all accounts have been seen since the start.", nil, nil)
+	scannedDesc  = prometheus.NewDesc("pagero_scan_complete", "1 when all accounts have been seen since the start.", nil, nil)
 	unsavedDesc  = prometheus.NewDesc("pagero_unsaved_refresh_tokens", "Rescue copies: refresh tokens that Vault's storage does not hold yet.", nil, nil)
 	endingDesc   = prometheus.NewDesc("pagero_authorizations_ending", "Accounts whose authorization ends within 90 days, counted up to 1000.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("pagero_oldest_refresh_token_timestamp_seconds", "When the oldest refresh token that is alive was issued. Absent if none is known.", nil, nil)
@@ -82,7 +83,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c accountCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{accountsDesc, sparesDesc, surveyedDesc, unsavedDesc, endingDesc, oldestDesc} {
+	for _, d := range []*prometheus.Desc{accountsDesc, sparesDesc, scannedDesc, unsavedDesc, endingDesc, oldestDesc} {
 		descs <- d
 	}
 }
@@ -93,17 +94,17 @@ func (c accountCollector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	for _, state := range states {
+	for _, state := range account.States {
 		gauge(accountsDesc, float64(o.States[state]), string(state))
 	}
-	for _, spare := range spareStates {
+	for _, spare := range account.SpareStates {
 		gauge(sparesDesc, float64(o.Spares[spare]), string(spare))
 	}
-	surveyed := 0.0
-	if o.Surveyed {
-		surveyed = 1
+	scanned := 0.0
+	if o.ScanComplete {
+		scanned = 1
 	}
-	gauge(surveyedDesc, surveyed)
+	gauge(scannedDesc, scanned)
 	gauge(unsavedDesc, float64(o.Unsaved))
 	gauge(endingDesc, float64(len(o.Ending)))
 	if !o.Oldest.IsZero() {

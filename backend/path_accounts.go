@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const accountsPrefix = "accounts/"
@@ -212,7 +213,7 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 			resp.Data[field] = formatTime(t)
 		}
 	}
-	set(fieldAuthorizedTime, a.Grant.Authorized)
+	set(fieldAuthorizedTime, a.Current().AuthorizedAt)
 	set(fieldLastRefreshTime, a.LastRefresh)
 	if a.Access != nil {
 		set(fieldAccessTokenExpireTime, a.Access.Expires)
@@ -221,28 +222,22 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		resp.Data[fieldLastError] = e.Message
 		set(fieldLastErrorTime, e.Time)
 	}
-	set(fieldNextAttemptTime, a.NextAttempt())
-	if cfg.AuthorizationLifetime > 0 {
-		expires := a.Grant.Authorized.Add(cfg.AuthorizationLifetime)
-		set(fieldAuthorizationExpireTime, expires)
-		if expires.Sub(now()) < expiryWarning {
-			resp.AddWarning(fmt.Sprintf("Pagero's authorization is expected to end at %s; log in again before then.", formatTime(expires)))
+	set(fieldNextAttemptTime, a.NextAttempt(now()))
+	if end := a.AuthorizationEnd(cfg.AuthorizationLifetime); !end.IsZero() {
+		set(fieldAuthorizationExpireTime, end)
+		if end.Sub(now()) < expiryWarning {
+			resp.AddWarning(fmt.Sprintf("Pagero's authorization is expected to end at %s; log in again before then.", formatTime(end)))
 		}
 	}
 	if a.Unsaved {
-		resp.AddWarning(account.NotSaved)
+		resp.AddWarning(rotation.NotSaved)
 	}
 	return resp, nil
 }
 
 func (b *backend) deleteAccount(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	name := data.Get(fieldName).(string)
-	warnings, err := b.accounts.Delete(ctx, name, data.Get(fieldRevoke).(bool), func(ctx context.Context) error {
-		if err := b.logins.Cancel(ctx, name); err != nil {
-			return storageFailed(name, "ending the logins that have begun", err)
-		}
-		return nil
-	})
+	warnings, err := b.accounts.Delete(ctx, name, data.Get(fieldRevoke).(bool))
 	if err != nil || len(warnings) == 0 {
 		return nil, err
 	}

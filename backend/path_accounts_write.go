@@ -17,51 +17,11 @@ func (b *backend) writeAccount(ctx context.Context, _ *logical.Request, data *fr
 	if err != nil {
 		return nil, err
 	}
-	var warnings []string
-	// This is checked without the account's lock. If the account changes meanwhile, the
-	// only effect is one login too many or too few.
-	if a, err := b.accounts.Get(ctx, name); err == nil && change.Repeats(a) {
-		change.Credentials = nil
-	}
-	if change.Credentials != nil {
-		_, warnings, err = b.accounts.LogIn(ctx, name, account.Login{
-			Credentials: change.Credentials, AndSpare: true,
-			Prepare: func(ctx context.Context, old *account.Account) (*account.Account, error) {
-				a, _, err := b.changeAccount(ctx, name, old, change)
-				return a, err
-			},
-		})
-	} else {
-		err = b.accounts.Update(ctx, name, func(old *account.Account) (a *account.Account, err error) {
-			a, warnings, err = b.changeAccount(ctx, name, old, change)
-			return a, err
-		})
-	}
+	warnings, err := b.accounts.Write(ctx, name, change)
 	if err != nil || len(warnings) == 0 {
 		return nil, err
 	}
 	return &logical.Response{Warnings: warnings}, nil
-}
-
-// changeAccount applies a change. The client of the account must exist.
-func (b *backend) changeAccount(
-	ctx context.Context, name string, old *account.Account, change account.Change,
-) (*account.Account, []string, error) {
-	a, warnings, err := change.Apply(name, old, now())
-	if err != nil {
-		return nil, nil, err
-	}
-	if old != nil && old.Client == a.Client {
-		return a, warnings, nil
-	}
-	exists, err := b.clients.Exists(ctx, a.Client)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !exists {
-		return nil, nil, invalid("account %q: the client %q does not exist; create it first with a write to clients/%s", name, a.Client, a.Client)
-	}
-	return a, warnings, nil
 }
 
 // decodeChange reads the fields that are given.
@@ -71,10 +31,12 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 		return change, invalid("account %q: revoke goes with delete; nothing was changed", name)
 	}
 	given(data, fieldClient, &change.Client)
-	given(data, fieldMinTTL, &change.MinTTL)
-	given(data, fieldRefreshOnRead, &change.RefreshOnRead)
-	given(data, fieldAutoRefresh, &change.AutoRefresh)
 	given(data, fieldKeepPassword, &change.KeepPassword)
+	change.Settings = func(s *account.Settings) {
+		given(data, fieldMinTTL, &s.MinTTL)
+		given(data, fieldRefreshOnRead, &s.RefreshOnRead)
+		given(data, fieldAutoRefresh, &s.AutoRefresh)
+	}
 	var err error
 	if change.RefreshToken, err = decodeRefreshToken(name, data, fieldRefreshToken); err != nil {
 		return change, err

@@ -14,6 +14,7 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const callbackPath = "callback"
@@ -96,7 +97,7 @@ func (b *backend) callback(ctx context.Context, req *logical.Request, data *fram
 func (b *backend) callbackPage(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	done, err := b.completeLogin(ctx, data)
 	switch {
-	case errors.Is(err, account.ErrReadOnly):
+	case errors.Is(err, rotation.ErrReadOnly):
 		return nil, err // Vault forwards the request
 	case err != nil:
 		return showPage(statusOf(err), failedPage(err))
@@ -172,12 +173,15 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 	if !code.IsSet() {
 		return nil, invalid("account %q: the answer contains no code; nothing was changed; begin a new login with a write to authorize/%s", l.Account, l.Account)
 	}
-	a, warnings, err := b.accounts.LogIn(ctx, l.Account, account.Login{
+	a, warnings, err := b.accounts.LogIn(ctx, l.Account, rotation.Login{
 		Code:    &oauth.Code{Code: code, RedirectURI: l.RedirectURI, Verifier: l.Verifier},
+		State:   state,
+		Client:  l.Client,
 		AsSpare: l.AsSpare,
-		Prepare: func(_ context.Context, old *account.Account) (*account.Account, error) { return prepareLogin(old, l) },
-		Claim:   func(ctx context.Context) error { return b.claimLogin(ctx, state, l) },
 	})
+	if errors.Is(err, account.ErrUnknownLogin) {
+		return nil, errNoLogin
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -188,21 +192,7 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 	return done, nil
 }
 
-// prepareLogin returns the account that gets the grant of a login.
-func prepareLogin(old *account.Account, l *pendinglogin.Login) (*account.Account, error) {
-	switch {
-	case old == nil && l.AsSpare:
-		return nil, errNoLogin
-	case old == nil:
-		old = &account.Account{}
-	case l.AsSpare && old.Client != l.Client:
-		return nil, invalid("account %q: its client was changed meanwhile, so this login cannot be its spare; nothing was changed; "+
-			"begin a new login with a write of spare=true to authorize/%s", l.Account, l.Account)
-	}
-	a := old.WithClient(l.Client)
-	return &a, nil
-}
-
+// claimLogin makes a login used that the server has ended with an error.
 func (b *backend) claimLogin(ctx context.Context, state oauth.Secret, l *pendinglogin.Login) error {
 	claimed, err := b.logins.Claim(ctx, state)
 	switch {

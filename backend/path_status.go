@@ -7,16 +7,11 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // statusLimit is the maximum length of each list in the status.
 const statusLimit = 1000
-
-// The states that are counted, even if no account is in them.
-var (
-	states      = []account.State{account.StateNew, account.StateReady, account.StateFailing, account.StateInDoubt, account.StateDead}
-	spareStates = []account.SpareState{account.SpareNone, account.SpareReady, account.SpareUsed}
-)
 
 func (b *backend) pathStatus() []*framework.Path {
 	return []*framework.Path{{
@@ -25,7 +20,7 @@ func (b *backend) pathStatus() []*framework.Path {
 			logical.ReadOperation: operation{
 				handler: b.readStatus, verb: "read", suffix: "status",
 				summary: "Read how all accounts are, and which of them need a person.",
-				description: "Comes from memory, whatever the number of accounts. After a start the plugin surveys the accounts step by step; " +
+				description: "Comes from memory, whatever the number of accounts. After a start the plugin scans the accounts step by step; " +
 					"complete says whether it has seen all.",
 				responses: ok("How the accounts are.", statusFields()),
 			}.build(),
@@ -33,7 +28,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		HelpSynopsis: "How the accounts of this mount are.",
 		HelpDescription: `
 Counts the accounts by state, and names those that need a person, with what
-happened and what to do. After a start the plugin surveys the accounts step by
+happened and what to do. After a start the plugin scans the accounts step by
 step, at least two hundred a minute.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
@@ -42,7 +37,7 @@ step, at least two hundred a minute.`,
 func statusFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldVersion:  {Type: framework.TypeString, Required: true, Description: "Version of the plugin."},
-		fieldComplete: {Type: framework.TypeBool, Required: true, Description: "Whether the survey has seen all accounts."},
+		fieldComplete: {Type: framework.TypeBool, Required: true, Description: "Whether the scan has read all accounts."},
 		fieldAccounts: {Type: framework.TypeInt64, Required: true, Description: "Accounts that have been seen."},
 		fieldStates:   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by state."},
 		fieldSpares:   {Type: framework.TypeMap, Required: true, Description: "Number of accounts by spare: none, ready, used."},
@@ -58,7 +53,7 @@ func statusFields() map[string]*framework.FieldSchema {
 	}
 }
 
-func (b *backend) overview() account.Overview {
+func (b *backend) overview() rotation.Overview {
 	return b.accounts.Overview(now().Add(expiryWarning), statusLimit)
 }
 
@@ -69,10 +64,10 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 	}
 	o := b.overview()
 	byState, bySpare, ending := map[string]any{}, map[string]any{}, map[string]any{}
-	for _, state := range states {
+	for _, state := range account.States {
 		byState[string(state)] = o.States[state]
 	}
-	for _, spare := range spareStates {
+	for _, spare := range account.SpareStates {
 		bySpare[string(spare)] = o.Spares[spare]
 	}
 	for name, t := range o.Ending {
@@ -85,7 +80,7 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 		})
 	}
 	return &logical.Response{Data: map[string]any{
-		fieldVersion: Version, fieldComplete: o.Surveyed, fieldAccounts: o.Known, fieldUnsaved: o.Unsaved,
+		fieldVersion: Version, fieldComplete: o.ScanComplete, fieldAccounts: o.Known, fieldUnsaved: o.Unsaved,
 		fieldStates: byState, fieldSpares: bySpare, fieldAttention: attention, fieldEnding: ending,
 	}}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 const tokenPrefix = "token/"
@@ -83,7 +84,7 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 	if cfg == nil {
 		return nil, nil
 	}
-	var ask account.Ask
+	var ask account.ReadRequest
 	if len(req.Data) > 0 {
 		data := &framework.FieldData{Raw: req.Data, Schema: tokenFields()}
 		if refuseUnknown(data) != nil || data.Validate() != nil {
@@ -108,15 +109,15 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 	return tokenResponse(answer), nil
 }
 
-func decodeAsk(data *framework.FieldData) account.Ask {
-	var ask account.Ask
+func decodeAsk(data *framework.FieldData) account.ReadRequest {
+	var ask account.ReadRequest
 	given(data, fieldMinTTL, &ask.MinTTL)
 	return ask
 }
 
 func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 	answer, err := b.accounts.Token(ctx, data.Get(fieldName).(string), decodeAsk(data))
-	if errors.Is(err, account.ErrReadOnly) {
+	if errors.Is(err, rotation.ErrReadOnly) {
 		return nil, err // the node that Vault forwards the read to counts it
 	}
 	if err != nil {
@@ -130,7 +131,7 @@ func (b *backend) readToken(ctx context.Context, _ *logical.Request, data *frame
 // tokenResponse returns the fields of an access token. For one access token all fields
 // but ttl stay the same, because Vault Secrets Operator restarts workloads if any
 // other field changes.
-func tokenResponse(answer account.Answer) *logical.Response {
+func tokenResponse(answer rotation.Answer) *logical.Response {
 	t := answer.Token
 	resp := &logical.Response{
 		Data: map[string]any{

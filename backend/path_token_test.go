@@ -148,10 +148,10 @@ func TestTokenMinTTLOfTheRequestAccountAndMount(t *testing.T) {
 		{"the request's as digits", "1m", "2m", "240", 241 * time.Second, false, ""},
 		{"a smaller one of the request counts for nothing", "1m", "3m", "1s", 179 * time.Second, true, ""},
 		{"null is none", "2m", nil, "null", 121 * time.Second, false, ""},
-		{"half of the lifetime is the most, from the request", "2m", nil, "10m", 301 * time.Second, false, "5m0s in place of 10m0s"},
+		{"half of the lifetime is the most, from the request", "2m", nil, "10m", 301 * time.Second, false, "5m0s instead of 10m0s"},
 		{"half of the lifetime is the most, from the account", "2m", "10h", nil, 301 * time.Second, false, ""},
 		{"half of the lifetime is the most, from the mount", "10h", nil, nil, 301 * time.Second, false, ""},
-		{"half of the lifetime, reached", "2m", nil, "10h", 299 * time.Second, true, "5m0s in place of 10h0m0s"},
+		{"half of the lifetime, reached", "2m", nil, "10h", 299 * time.Second, true, "5m0s instead of 10h0m0s"},
 		{"exactly half of the lifetime is no reason to warn", "2m", nil, "5m", 301 * time.Second, false, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -301,6 +301,10 @@ func TestTokenIsRefreshedByEveryReadWhereTheAccountSaysSo(t *testing.T) {
 		m.enrol()
 		m.want(m.write("accounts/acme", fields{"refresh_on_read": true}), 204)
 		first := m.want(m.read("token/acme"), 200)
+		if again := m.want(m.read("token/acme"), 200); again.token() != first.token() {
+			t.Error("a read within ten seconds ended the token of another reader")
+		}
+		m.pass(10 * time.Second)
 		second := m.want(m.do(logical.UpdateOperation, "token/acme", fields{"min_ttl": "1s"}), 200)
 		if first.token() == second.token() {
 			t.Error("the second read gave the first token")

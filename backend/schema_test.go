@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 func TestEveryOperationIsDocumented(t *testing.T) {
@@ -153,7 +153,7 @@ func TestSealWrapCoversClientsAndAccounts(t *testing.T) {
 				t.Errorf("%q does not end in a slash", prefix)
 			}
 		}
-		for _, prefix := range []string{clientPrefix, account.StoragePrefix, pendinglogin.StoragePrefix} {
+		for _, prefix := range []string{clientPrefix, rotation.StoragePrefix, pendinglogin.StoragePrefix} {
 			if !slices.Contains(special.SealWrapStorage, prefix) {
 				t.Errorf("%q is not seal-wrapped", prefix)
 			}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/entry"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/pendinglogin"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/rotation"
 )
 
 // vaultStorage adapts Vault's storage to the interfaces of the other packages. Vault
@@ -19,11 +19,11 @@ import (
 type vaultStorage struct{ vault logical.Storage }
 
 var (
-	_ account.Storage      = vaultStorage{}
+	_ rotation.Storage     = vaultStorage{}
 	_ pendinglogin.Storage = vaultStorage{}
 )
 
-// Get implements account.Storage.
+// Get implements rotation.Storage.
 func (s vaultStorage) Get(ctx context.Context, key string) ([]byte, error) {
 	e, err := s.vault.Get(ctx, key)
 	if err != nil || e == nil {
@@ -32,17 +32,17 @@ func (s vaultStorage) Get(ctx context.Context, key string) ([]byte, error) {
 	return e.Value, nil
 }
 
-// Put implements account.Storage.
+// Put implements rotation.Storage.
 func (s vaultStorage) Put(ctx context.Context, key string, value []byte) error {
 	return readOnly(s.vault.Put(ctx, &logical.StorageEntry{Key: key, Value: value}))
 }
 
-// Delete implements account.Storage.
+// Delete implements rotation.Storage.
 func (s vaultStorage) Delete(ctx context.Context, key string) error {
 	return readOnly(s.vault.Delete(ctx, key))
 }
 
-// List implements account.Storage.
+// List implements rotation.Storage.
 func (s vaultStorage) List(ctx context.Context, prefix string) ([]string, error) {
 	names, err := s.vault.List(ctx, prefix)
 	slices.Sort(names)
@@ -53,7 +53,7 @@ func (s vaultStorage) List(ctx context.Context, prefix string) ([]string, error)
 // identity between Vault and the plugin.
 func readOnly(err error) error {
 	if err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error()) {
-		return account.ErrReadOnly
+		return rotation.ErrReadOnly
 	}
 	return err
 }
@@ -80,7 +80,7 @@ func (s vaultStorage) readEntry(ctx context.Context, key string, newest int, for
 	}
 }
 
-// writeEntry writes a form as an entry. It returns account.ErrReadOnly if this node
+// writeEntry writes a form as an entry. It returns rotation.ErrReadOnly if this node
 // must not write.
 func (s vaultStorage) writeEntry(ctx context.Context, key string, version int, form entry.Form) error {
 	value, err := entry.Encode(version, form)
@@ -90,14 +90,14 @@ func (s vaultStorage) writeEntry(ctx context.Context, key string, version int, f
 	return writeError("writing "+key, s.Put(ctx, key, value))
 }
 
-// deleteEntry deletes an entry if there is one. It returns account.ErrReadOnly if
+// deleteEntry deletes an entry if there is one. It returns rotation.ErrReadOnly if
 // this node must not write.
 func (s vaultStorage) deleteEntry(ctx context.Context, key string) error {
 	return writeError("deleting "+key, s.Delete(ctx, key))
 }
 
 func writeError(doing string, err error) error {
-	if err == nil || errors.Is(err, account.ErrReadOnly) {
+	if err == nil || errors.Is(err, rotation.ErrReadOnly) {
 		return err
 	}
 	return &storageError{doing, err}

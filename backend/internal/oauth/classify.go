@@ -41,7 +41,7 @@ func classify(status int, a *answer) (outcome Outcome, reason string) {
 	case class == 3:
 		return Refused, fmt.Sprintf("the server answered with a redirect (%s), which is not followed", shown)
 
-	case class == 2 && a.complete:
+	case class == 2 && !a.cut && a.complete:
 		return Unreadable, fmt.Sprintf("the answer (%s) held no token", shown)
 	case class == 2 && !a.cut:
 		return Unreadable, fmt.Sprintf("the answer (%s) is not JSON", shown)

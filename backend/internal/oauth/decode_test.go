@@ -140,7 +140,7 @@ func TestCutCodedAnswerLeavesInDoubt(t *testing.T) {
 
 // A bomb is an answer that is small until it is decompressed.
 func TestDecompressionIsBounded(t *testing.T) {
-	bomb := []byte(`{"refresh_token":"` + next + `","pad":"` + strings.Repeat("x", 16<<20))
+	bomb := []byte(`{"refresh_token":"` + next + `","pad":"` + strings.Repeat("x", 64<<20))
 	for range maxCodings {
 		bomb = codings["gzip"](bomb)
 		t.Run(fmt.Sprintf("%d bytes", len(bomb)), func(t *testing.T) {

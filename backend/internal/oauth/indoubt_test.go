@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -75,14 +74,6 @@ func TestLostAnswerLeavesInDoubt(t *testing.T) {
 					t.Errorf("the server saw %d connections and %d requests", connections, requests)
 				}
 			})
-		}
-	}
-}
-
-func TestTimeoutSaysWhetherAnAnswerBegan(t *testing.T) {
-	for answering, want := range map[bool]string{false: timedOut, true: tooSlow} {
-		if got := lossReason(context.DeadlineExceeded, &trail{stage: connected, answering: answering}); got != want {
-			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

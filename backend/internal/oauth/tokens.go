@@ -148,8 +148,8 @@ func wholeSeconds(seconds float64) time.Duration {
 }
 
 // jwtLifetime returns exp - iat of a JWT (RFC 7519, section 4.1) in seconds. The
-// signature is not verified. It returns 0 if the token is not a JWT or has no
-// iat, and no more than 0 if it has no exp.
+// signature is not verified. It returns 0 if the token is not a JWT or does not
+// have both.
 func jwtLifetime(token string) float64 {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || len(token) > maxAccessTokenBytes {
@@ -163,11 +163,11 @@ func jwtLifetime(token string) float64 {
 	if json.Unmarshal(payload, &claims) != nil {
 		return 0
 	}
-	issued := parseNumber(claims["iat"])
-	if issued == 0 {
+	expires, issued := parseNumber(claims["exp"]), parseNumber(claims["iat"])
+	if expires == 0 || issued == 0 {
 		return 0
 	}
-	return parseNumber(claims["exp"]) - issued
+	return expires - issued
 }
 
 // parseNumber reads a JSON number, whole or not, or a JSON string that holds one.
