@@ -63,11 +63,11 @@ SIMULATE ?= -exchanges 1000000
 
 .PHONY: simulate
 simulate: ## play random faults against the account code: SIMULATE='-duration 5m' or '-seed N'
-	go test -timeout 0 -count 1 -v -run '^TestSimulation$$' ./backend/internal/account/simulation $(SIMULATE)
+	go test -timeout 0 -count 1 -v -run '^TestSimulation$$' ./backend/internal/rotation/simulation $(SIMULATE)
 
 .PHONY: simulate-selftest
 simulate-selftest: ## look whether the simulation finds deliberate defects
-	go test -timeout 0 -count 1 -v -run '^TestDefectsAreFound$$' ./backend/internal/account/simulation -selftest
+	go test -timeout 0 -count 1 -v -run '^TestDefectsAreFound$$' ./backend/internal/rotation/simulation -selftest
 
 .PHONY: test-acceptance
 test-acceptance: ## run the tests with a real Vault process and, where one can be had, a Chromium
