@@ -190,7 +190,7 @@ func TestEntriesOfVersion1AreRead(t *testing.T) {
 		}
 		m.wantData(m.want(m.read("config"), 200), fields{
 			"allowed_hosts": []string{"*.pageroonline.com", "localhost"}, "min_ttl": 90, "exchange_timeout": 20, "keepalive_interval": 2592000,
-			"authorization_lifetime": 94608000,
+			"authorization_lifetime": 94608000, "max_exchanges": 64, "background_rate": 20,
 		})
 		m.wantData(m.want(m.read("clients/default"), 200), fields{
 			"client_id": "our-app", "client_secret_set": true, "auth_method": "client_secret_post",

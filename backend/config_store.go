@@ -23,6 +23,8 @@ type storedConfig struct {
 	ExchangeTimeout       int64    `json:"exchange_timeout_seconds"`
 	KeepaliveInterval     int64    `json:"keepalive_interval_seconds"`
 	AuthorizationLifetime int64    `json:"authorization_lifetime_seconds"`
+	MaxExchanges          int      `json:"max_exchanges"`
+	BackgroundRate        int      `json:"background_rate"`
 }
 
 func (c *config) stored() *storedConfig {
@@ -32,6 +34,8 @@ func (c *config) stored() *storedConfig {
 		ExchangeTimeout:       seconds(c.ExchangeTimeout),
 		KeepaliveInterval:     seconds(c.KeepaliveInterval),
 		AuthorizationLifetime: seconds(c.AuthorizationLifetime),
+		MaxExchanges:          c.MaxExchanges,
+		BackgroundRate:        c.BackgroundRate,
 	}
 }
 
@@ -42,6 +46,8 @@ func (s *storedConfig) config() *config {
 		ExchangeTimeout:       time.Duration(s.ExchangeTimeout) * time.Second,
 		KeepaliveInterval:     time.Duration(s.KeepaliveInterval) * time.Second,
 		AuthorizationLifetime: time.Duration(s.AuthorizationLifetime) * time.Second,
+		MaxExchanges:          s.MaxExchanges,
+		BackgroundRate:        s.BackgroundRate,
 	}
 }
 

@@ -39,6 +39,8 @@ const (
 	fieldExchangeTimeout       = "exchange_timeout"
 	fieldKeepaliveInterval     = "keepalive_interval"
 	fieldAuthorizationLifetime = "authorization_lifetime"
+	fieldMaxExchanges          = "max_exchanges"
+	fieldBackgroundRate        = "background_rate"
 
 	// Of accounts.
 	fieldSpareRefreshToken       = "spare_refresh_token"

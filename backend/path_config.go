@@ -68,6 +68,16 @@ func configFields() map[string]*framework.FieldSchema {
 			Description:  "How long an authorization lasts from its login; 0 is unknown. It is used for warnings only.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Authorization lifetime"},
 		},
+		fieldMaxExchanges: {
+			Type: framework.TypeInt, Default: d.MaxExchanges,
+			Description:  "How many exchanges with one token endpoint may be in progress at one time, between 1 and 10000: those of readers and those in the background together.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Maximal exchanges"},
+		},
+		fieldBackgroundRate: {
+			Type: framework.TypeInt, Default: d.BackgroundRate,
+			Description:  "How many exchanges a second the plugin begins by itself, at least 1.",
+			DisplayAttrs: &framework.DisplayAttributes{Name: "Background rate"},
+		},
 	}
 }
 
@@ -82,6 +92,8 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framewo
 		fieldExchangeTimeout:       seconds(c.ExchangeTimeout),
 		fieldKeepaliveInterval:     seconds(c.KeepaliveInterval),
 		fieldAuthorizationLifetime: seconds(c.AuthorizationLifetime),
+		fieldMaxExchanges:          c.MaxExchanges,
+		fieldBackgroundRate:        c.BackgroundRate,
 	}}, nil
 }
 
@@ -92,6 +104,8 @@ func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *fra
 		given(data, fieldExchangeTimeout, &c.ExchangeTimeout)
 		given(data, fieldKeepaliveInterval, &c.KeepaliveInterval)
 		given(data, fieldAuthorizationLifetime, &c.AuthorizationLifetime)
+		given(data, fieldMaxExchanges, &c.MaxExchanges)
+		given(data, fieldBackgroundRate, &c.BackgroundRate)
 		return c.validate()
 	})
 }

@@ -7,13 +7,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
 var defaultSettings = fields{
 	"allowed_hosts": []string{"*.pageroonline.com"}, "min_ttl": 120, "exchange_timeout": 15, "authorization_lifetime": 26280 * 3600,
-	"keepalive_interval": 720 * 3600,
+	"keepalive_interval": 720 * 3600, "max_exchanges": 128, "background_rate": 50,
 }
 
 func TestConfigHasDefaultsWhereNothingWasWritten(t *testing.T) {
@@ -51,6 +52,10 @@ func TestConfigWriteChangesWhatIsGivenOnly(t *testing.T) {
 			{"authorization_lifetime", "8760h", 8760 * 3600},
 			{"keepalive_interval", "24h", 24 * 3600},
 			{"allowed_hosts", "A.example, *.B.example.,[::1]", []string{"a.example", "*.b.example", "::1"}},
+			{"max_exchanges", 1, 1},
+			{"max_exchanges", "10000", 10000},
+			{"background_rate", 1, 1},
+			{"background_rate", 2000, 2000},
 			{"allowed_hosts", []string{"c.example"}, []string{"c.example"}},
 		} {
 			m.want(m.write("config", fields{step.field: step.value}), 204)
@@ -89,6 +94,13 @@ func TestConfigRefusesWhatMakesNoSense(t *testing.T) {
 		{"keepalive_interval", "59s"},
 		{"keepalive_interval", "-1h"},
 		{"keepalive_interval", "soon"},
+		{"max_exchanges", 0},
+		{"max_exchanges", -1},
+		{"max_exchanges", 10001},
+		{"max_exchanges", "many"},
+		{"background_rate", 0},
+		{"background_rate", -1},
+		{"background_rate", "fast"},
 		{"name", "x"},
 	} {
 		t.Run(fmt.Sprintf("%s=%v", test.field, test.value), func(t *testing.T) {
@@ -232,4 +244,46 @@ func TestConfigOfANewerPluginIsLeftAsItIs(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestMaxExchangesBoundsTheExchangesInProgress(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		m.want(m.write("accounts/beta", fields{"refresh_token": "rt-" + canary + "-beta"}), 204)
+		m.want(m.write("config", fields{"max_exchanges": 1}), 204)
+		m.pagero.answersAfter(5 * time.Second)
+		began := time.Now()
+		var readers sync.WaitGroup
+		for _, name := range []string{"acme", "beta"} {
+			readers.Go(func() {
+				if a := m.read("token/" + name); a.status != 200 {
+					t.Errorf("%s", a)
+				}
+			})
+		}
+		readers.Wait()
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("two exchanges of 5 s took %s", took)
+		}
+	})
+}
+
+func TestBackgroundRateBoundsWhatThePluginBeginsByItself(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.enrol()
+		for i := range 20 {
+			m.want(m.write(fmt.Sprintf("accounts/auto%d", i), fields{"refresh_token": fmt.Sprintf("rt-%s-auto%d", canary, i), "auto_refresh": true}), 204)
+		}
+		m.want(m.write("config", fields{"background_rate": 2}), 204)
+		m.restart() // all are due
+		if err := m.periodic(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		m.pass(5*time.Second + time.Millisecond)
+		if n := len(m.pagero.take()); n < 10 || n > 12 {
+			t.Errorf("%d exchanges in 5 s", n)
+		}
+	})
 }
