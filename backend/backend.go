@@ -93,9 +93,10 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 			b.pathConfig(), b.pathClients(), b.pathAccounts(), b.pathToken(), b.pathRefresh(),
 			b.pathAuthorize(), b.pathCallback(), b.pathStatus(), b.pathMetrics(),
 		),
-		Clean:        b.clean,
-		Invalidate:   b.invalidate,
-		PeriodicFunc: b.periodic,
+		Clean:          b.clean,
+		Invalidate:     b.invalidate,
+		InitializeFunc: b.initialize,
+		PeriodicFunc:   b.periodic,
 	}
 	if err := b.Setup(ctx, conf); err != nil {
 		return nil, err
@@ -148,13 +149,21 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 	return b.Backend.HandleExistenceCheck(ctx, req)
 }
 
+// initialize is called by Vault once after each start of the plugin, when the storage
+// can be used. The scan of the accounts begins here, and not at the first call of
+// periodic up to a minute later: after a crash, an exchange in doubt may still succeed
+// for some seconds only.
+func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
+	b.accounts.Tick()
+	return nil
+}
+
 // periodic is called by Vault every minute. Vault holds a lock meanwhile that all
-// other work waits for, so periodic only starts background work.
+// other work waits for, so periodic only starts background work, and asks nothing: each
+// question to Vault is a round trip.
 func (b *backend) periodic(context.Context, *logical.Request) error {
 	b.accounts.Tick()
-	if b.writable() == nil {
-		b.startCleanup()
-	}
+	b.startCleanup()
 	return nil
 }
 

@@ -10,10 +10,10 @@ import (
 const cleanupInterval = 10 * time.Minute
 
 // startCleanup removes expired logins in the background, unless a cleanup is running
-// or ran a short time ago.
+// or ran a short time ago, or this node must not write.
 func (b *backend) startCleanup() {
 	b.cleanup.Start(func(ctx context.Context) {
-		if now().Sub(b.lastCleanup) < cleanupInterval {
+		if now().Sub(b.lastCleanup) < cleanupInterval || b.writable() != nil {
 			return
 		}
 		b.lastCleanup = now()

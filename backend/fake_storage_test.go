@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -62,6 +63,26 @@ func (s *faultyStorage) fail(faults ...fault) {
 }
 
 func (s *faultyStorage) mend() { s.fail() }
+
+// snapshot returns a storage with the same entries, and without faults.
+func (s *faultyStorage) snapshot(t *testing.T) *faultyStorage {
+	t.Helper()
+	keys, err := logical.CollectKeys(t.Context(), &s.InmemStorage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := &faultyStorage{}
+	for _, key := range keys {
+		entry, err := s.InmemStorage.Get(t.Context(), key)
+		if err == nil {
+			err = copied.InmemStorage.Put(t.Context(), entry)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return copied
+}
 
 // count returns how many operations there were.
 func (s *faultyStorage) count() int {

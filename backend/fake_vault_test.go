@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -18,6 +19,7 @@ type system struct {
 	local bool
 	asked int
 	later int // the number of questions before it becomes a performance standby; 0 for never
+	delay time.Duration
 }
 
 func (s *system) become(state consts.ReplicationState, local bool) {
@@ -34,6 +36,22 @@ func (s *system) stepDown(n int) {
 	s.state, s.later = consts.ReplicationPerformancePrimary, n
 }
 
+// answersAfter makes each question take a while.
+func (s *system) answersAfter(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delay = d
+}
+
+func (s *system) wait() {
+	s.mu.Lock()
+	delay := s.delay
+	s.mu.Unlock()
+	if delay > 0 {
+		<-time.After(delay)
+	}
+}
+
 func (s *system) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,6 +59,7 @@ func (s *system) count() int {
 }
 
 func (s *system) ReplicationState() consts.ReplicationState {
+	s.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -51,6 +70,7 @@ func (s *system) ReplicationState() consts.ReplicationState {
 }
 
 func (s *system) LocalMount() bool {
+	s.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++

@@ -179,6 +179,7 @@ func (b *backend) writeClient(ctx context.Context, _ *logical.Request, data *fra
 	if err != nil {
 		return nil, err
 	}
+	b.accounts.ClientWritten(name)
 	b.Logger().Info("client written", "client", name, "new_secret", newSecret)
 	return nil, nil
 }
@@ -228,6 +229,7 @@ func (b *backend) deleteClient(ctx context.Context, _ *logical.Request, data *fr
 	if err := b.clients.delete(ctx, name); err != nil {
 		return nil, err
 	}
+	b.accounts.ClientWritten(name)
 	b.Logger().Info("client deleted", "client", name)
 	return nil, nil
 }

@@ -98,7 +98,7 @@ func (b *backend) readConfig(ctx context.Context, _ *logical.Request, _ *framewo
 }
 
 func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-	return nil, b.config.update(ctx, func(c *config) error {
+	err := b.config.update(ctx, func(c *config) error {
 		given(data, fieldAllowedHosts, &c.AllowedHosts)
 		given(data, fieldMinTTL, &c.MinTTL)
 		given(data, fieldExchangeTimeout, &c.ExchangeTimeout)
@@ -108,8 +108,17 @@ func (b *backend) writeConfig(ctx context.Context, _ *logical.Request, data *fra
 		given(data, fieldBackgroundRate, &c.BackgroundRate)
 		return c.validate()
 	})
+	if err != nil {
+		return nil, err
+	}
+	b.accounts.ConfigWritten() // allowed_hosts may allow a client again
+	return nil, nil
 }
 
 func (b *backend) deleteConfig(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	return nil, b.config.remove(ctx)
+	if err := b.config.remove(ctx); err != nil {
+		return nil, err
+	}
+	b.accounts.ConfigWritten()
+	return nil, nil
 }

@@ -20,7 +20,7 @@ type script struct {
 	secrets   []string // client secrets, in order
 	revoked   []string // refresh tokens, in order
 	lifetime  time.Duration
-	bare      bool // grants come without a refresh token
+	bare      bool                                                     // grants come without a refresh token
 	always    func(ctx context.Context, presented string) oauth.Result // instead of a grant
 	probes    int
 	probed    oauth.Result // the answer to a probe; by default an invalid_grant
