@@ -35,6 +35,7 @@ type pagero struct {
 	delay   time.Duration
 	serial  int
 	probes  int
+	probed  func(post) oauth.Result
 	revoked []string
 	away    bool // for revocations
 }
@@ -53,15 +54,25 @@ func (p *pagero) LogIn(ctx context.Context, client oauth.Client, c oauth.Credent
 	return p.answer(ctx, post{client: client, token: c.Password.Reveal(), username: c.Username})
 }
 
-// Probe implements rotation.Exchanger: the way is open unless the server is away.
+// Probe implements rotation.Exchanger: the way is open unless the test says otherwise.
 func (p *pagero) Probe(context.Context, oauth.Client) oauth.Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.probes++
-	if p.away {
+	switch {
+	case p.away:
 		return isUnreachable(post{})
+	case p.probed != nil:
+		return p.probed(post{})
 	}
 	return isDead(post{})
+}
+
+// probesAre sets the answer to probes; nil is that of a way that is open.
+func (p *pagero) probesAre(probed func(post) oauth.Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probed = probed
 }
 
 func (p *pagero) Revoke(_ context.Context, client oauth.Client, refreshToken oauth.Secret) oauth.Result {
@@ -185,4 +196,8 @@ func isUnreachable(post) oauth.Result {
 
 func isSilent(post) oauth.Result {
 	return oauth.Result{Outcome: oauth.InDoubt, Reason: "no answer came within the exchange_timeout"}
+}
+
+func isGarbled(post) oauth.Result {
+	return oauth.Result{Outcome: oauth.Unreadable, Status: 200, Reason: "the answer (HTTP status 200) is not JSON"}
 }

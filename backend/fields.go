@@ -75,14 +75,17 @@ const (
 	fieldAuthorizationURL = "authorization_url"
 
 	// Of the status.
-	fieldVersion   = "version"
-	fieldComplete  = "complete"
-	fieldAccounts  = "accounts"
-	fieldStates    = "states"
-	fieldSpares    = "spares"
-	fieldUnsaved   = "unsaved"
-	fieldAttention = "attention"
-	fieldEnding    = "ending"
+	fieldVersion    = "version"
+	fieldComplete   = "complete"
+	fieldAccounts   = "accounts"
+	fieldStates     = "states"
+	fieldSpares     = "spares"
+	fieldUnsaved    = "unsaved"
+	fieldAttention  = "attention"
+	fieldEnding     = "ending"
+	fieldClients    = "clients"
+	fieldClockSkew  = "clock_skew"
+	fieldBackground = "background"
 
 	// Of lists.
 	fieldAfter = "after"

@@ -2,6 +2,10 @@ package backend
 
 import (
 	"context"
+	"maps"
+	"math"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -19,7 +23,7 @@ func (b *backend) pathStatus() []*framework.Path {
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: operation{
 				handler: b.readStatus, verb: "read", suffix: "status",
-				summary: "Read how all accounts are, and which of them need a person.",
+				summary: "Read how all accounts are, which of them need a person, and which clients are held back.",
 				description: "Comes from memory, whatever the number of accounts. After a start the plugin scans the accounts step by step; " +
 					"complete says whether it has seen all.",
 				responses: ok("How the accounts are.", statusFields()),
@@ -27,9 +31,10 @@ func (b *backend) pathStatus() []*framework.Path {
 		},
 		HelpSynopsis: "How the accounts of this mount are.",
 		HelpDescription: `
-Counts the accounts by state, and names those that need a person, with what
-happened and what to do. After a start the plugin scans the accounts step by
-step, at least two hundred a minute.`,
+Counts the accounts by state. Names the accounts that need a person, and the
+clients whose exchanges are held back because their token endpoint does not
+answer as it should: each with what happened and what to do. After a start the
+plugin scans the accounts step by step, at least two hundred a minute.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
 }
@@ -44,7 +49,20 @@ func statusFields() map[string]*framework.FieldSchema {
 		fieldUnsaved:  {Type: framework.TypeInt64, Required: true, Description: "Rescue copies: refresh tokens that Vault's storage does not hold yet."},
 		fieldAttention: {
 			Type: framework.TypeSlice, Required: true,
-			Description: "Accounts that need a person, each with account, state, since, error and remedy; at most 1000.",
+			Description: "Accounts that need a person, each with account, state, since, error and remedy; at most 1000. " +
+				"A dead or refused account is one at once; any other after an hour without a success, or ten minutes without a living token.",
+		},
+		fieldClients: {
+			Type: framework.TypeSlice, Required: true,
+			Description: "Clients whose exchanges are held back, each with client, endpoint, reason and, if a probe is due, next_probe_time.",
+		},
+		fieldClockSkew: {
+			Type:        framework.TypeInt64,
+			Description: "By how many seconds the token endpoint's clock is ahead of this machine's; negative if it is behind. Absent up to a minute.",
+		},
+		fieldBackground: {
+			Type: framework.TypeMap, Required: true,
+			Description: "The plugin's own exchanges: rate, how many it begins a second at most; due_per_second, how many are due while all is well; lag_seconds, how late the most overdue one is.",
 		},
 		fieldEnding: {
 			Type: framework.TypeMap, Required: true,
@@ -57,7 +75,7 @@ func (b *backend) overview() rotation.Overview {
 	return b.accounts.Overview(now().Add(expiryWarning), statusLimit)
 }
 
-func (b *backend) readStatus(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+func (b *backend) readStatus(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	// Only the node that may write knows the state of all accounts.
 	if err := b.writable(); err != nil {
 		return nil, err
@@ -73,14 +91,58 @@ func (b *backend) readStatus(context.Context, *logical.Request, *framework.Field
 	for name, t := range o.Ending {
 		ending[name] = formatTime(t)
 	}
-	attention := make([]any, 0, len(o.Problems))
-	for _, p := range o.Problems {
-		attention = append(attention, map[string]any{
-			fieldAccount: p.Account, fieldState: string(p.State), "since": formatTime(p.Since), fieldError: p.Error, "remedy": p.Remedy,
+	data := map[string]any{
+		fieldVersion: Version, fieldComplete: o.ScanComplete, fieldAccounts: o.Known, fieldUnsaved: o.Unsaved,
+		fieldStates: byState, fieldSpares: bySpare, fieldEnding: ending,
+		fieldAttention:  attentionOf(o.Problems, req.MountPoint),
+		fieldClients:    heldBackClients(o.Gates),
+		fieldBackground: backgroundOf(o.Background),
+	}
+	if skew := seconds(o.ClockSkew); skew != 0 {
+		data[fieldClockSkew] = skew
+	}
+	return &logical.Response{Data: data}, nil
+}
+
+// attentionOf returns the accounts that need a person. Their remedies are commands for
+// the mount at the path mount, which ends in a slash.
+func attentionOf(problems []account.Problem, mount string) []any {
+	all := make([]any, 0, len(problems))
+	for _, p := range problems {
+		all = append(all, map[string]any{
+			fieldAccount: p.Account, fieldState: string(p.State), "since": formatTime(p.Since), fieldError: p.Error,
+			"remedy": strings.ReplaceAll(p.Remedy, account.Mount, mount),
 		})
 	}
-	return &logical.Response{Data: map[string]any{
-		fieldVersion: Version, fieldComplete: o.ScanComplete, fieldAccounts: o.Known, fieldUnsaved: o.Unsaved,
-		fieldStates: byState, fieldSpares: bySpare, fieldAttention: attention, fieldEnding: ending,
-	}}, nil
+	return all
+}
+
+// heldBackClients returns the clients whose exchanges are held back, in order.
+func heldBackClients(gates []rotation.GateStatus) []any {
+	held := map[string]any{}
+	for _, g := range gates {
+		if !g.HeldBack {
+			continue
+		}
+		for _, name := range g.Clients {
+			client := map[string]any{fieldClient: name, "endpoint": g.Endpoint, "reason": g.Reason}
+			if !g.NextProbe.IsZero() {
+				client["next_probe_time"] = formatTime(g.NextProbe)
+			}
+			held[name] = client
+		}
+	}
+	all := make([]any, 0, len(held))
+	for _, name := range slices.Sorted(maps.Keys(held)) {
+		all = append(all, held[name])
+	}
+	return all
+}
+
+func backgroundOf(s rotation.BackgroundStatus) map[string]any {
+	return map[string]any{
+		"rate":           s.Rate,
+		"due_per_second": math.Round(1000*s.DuePerSecond) / 1000,
+		"lag_seconds":    seconds(s.Lag),
+	}
 }

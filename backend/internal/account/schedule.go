@@ -74,6 +74,27 @@ func (a *Account) nextRefresh(c Conditions, keepalive time.Duration) Task {
 	return Task{Kind: RefreshTask, At: later(at, g.foreignUntil(c))}
 }
 
+// TaskRate is how many exchanges a second the account takes in the background while
+// nothing is wrong with it.
+func (a *Account) TaskRate(c Conditions, keepalive time.Duration) float64 {
+	rate, used := 0.0, a.InUse()
+	for i := range a.Grants {
+		every := keepalive
+		switch g := &a.Grants[i]; {
+		case g.Death != nil || g.Replaced && i != used:
+			continue
+		case i == used && a.AutoRefresh && a.Access != nil:
+			lifetime := a.Access.Lifetime()
+			minTTL, _ := a.minTTL(c, ReadRequest{}, lifetime)
+			every = lifetime - minTTL
+		}
+		if every > 0 {
+			rate += 1 / every.Seconds()
+		}
+	}
+	return rate
+}
+
 // lead is how much earlier than others an access token is replaced that is refreshed in
 // the background: a small part of its life, so that accounts do not become due at one
 // moment.

@@ -2,6 +2,7 @@ package account
 
 import (
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -229,5 +230,33 @@ func checkNotDueAgain(t *rapid.T, a Account, i int, c Conditions, keepalive time
 	}
 	if again.Kind != NoTask && !again.At.After(c.Now) && settled.Grants[due].FirstTokenHash == g.FirstTokenHash {
 		t.Fatalf("due again: %+v", again)
+	}
+}
+
+func TestTaskRateIsWhatTheBackgroundHasToDo(t *testing.T) {
+	const h = time.Hour
+	spare := func(changes ...func(*Grant)) func(*Account) {
+		return func(a *Account) { a.Grants = append(a.Grants, grantOf("spare", changes...)) }
+	}
+	for name, c := range map[string]struct {
+		account   Account
+		keepalive time.Duration
+		want      float64 // an hour
+	}{
+		"nothing is wanted":               {living(0), 0, 0},
+		"before the first login":          {Account{}, h, 0},
+		"auto refresh":                    {living(0, auto), 0, 8}, // 600 s, less min_ttl 120 s and 5 % of the life
+		"auto refresh, no token yet":      {living(0, auto, func(a *Account) { a.Access = nil }), 0, 0},
+		"kept alive":                      {living(0), 2 * h, 0.5},
+		"auto refresh, and a spare":       {living(0, auto, spare()), h, 9},
+		"dead, and so is the spare":       {living(0, auto, first(dead), spare(dead)), h, 0},
+		"a replaced grant is left to die": {living(0, spare(replaced)), h, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := 3600 * c.account.TaskRate(Conditions{Now: noon, MinTTL: 2 * time.Minute}, c.keepalive)
+			if math.Abs(got-c.want) > 1e-6 {
+				t.Errorf("%f an hour, not %f", got, c.want)
+			}
+		})
 	}
 }

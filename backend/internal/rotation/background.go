@@ -104,6 +104,13 @@ func (b *background) setSettings(settings Settings) {
 	}
 }
 
+// rate is how many tasks may begin a second; 0 before the first Tick.
+func (b *background) rate() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.settings.BackgroundRate
+}
+
 // changed tells the index of an account that readers get to see.
 func (b *background) changed(name string, a *account.Account) {
 	s, next := b.summarize(name, a)
@@ -121,6 +128,7 @@ func (b *background) summarize(name string, a *account.Account) (summary, accoun
 	s := summary{
 		state: a.State(), spare: a.SpareState(), unsaved: a.Unsaved, attention: attention, from: from.Unix(),
 		used: a.IdleSince().Unix(), client: a.Client, waiting: a.WaitsForClient(), settings: generation,
+		rate: float32(a.TaskRate(c, settings.KeepaliveInterval)),
 	}
 	if end := a.AuthorizationEnd(settings.AuthorizationLifetime); !end.IsZero() && s.state != account.StateDead {
 		s.expires = end.Unix()
@@ -133,7 +141,7 @@ func (b *background) summarize(name string, a *account.Account) (summary, accoun
 // ending.
 func (m *Manager) Overview(soon time.Time, limit int) Overview {
 	o := m.index.overview(clock(), soon, limit)
-	o.ScanComplete = m.background.scanComplete()
+	o.ScanComplete, o.Background.Rate = m.background.scanComplete(), m.background.rate()
 	o.Gates, o.ClockSkew = m.gates.status(), m.skew.get()
 	return o
 }

@@ -42,8 +42,9 @@ type summary struct {
 	attention *account.Problem // nil if nothing is wrong
 	from      int64            // from when on attention needs a person, in Unix seconds
 	client    string
-	waiting   bool // its next exchange waits for its client or its token endpoint
-	settings  int  // the generation of the mount's settings that this is based on
+	waiting   bool    // its next exchange waits for its client or its token endpoint
+	rate      float32 // exchanges a second that it takes in the background
+	settings  int     // the generation of the mount's settings that this is based on
 }
 
 func newAccountIndex() *accountIndex {
@@ -72,7 +73,7 @@ func (x *accountIndex) schedule(name string, next account.Task) {
 		return
 	}
 	// "Not found" is the only error of PopByKey, and "duplicate" the only one of Push.
-	_ = x.due.Push(&queue.Item{Key: name, Priority: next.At.UnixMilli()})
+	_ = x.due.Push(&queue.Item{Key: name, Priority: next.At.UnixMilli(), Value: later(next.At, clock())})
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -178,10 +179,38 @@ type Overview struct {
 	Unsaved      int                   // rescue copies
 	Spares       map[account.SpareState]int
 	Problems     []account.Problem    // the accounts that need a person, in order of their names
+	ProblemCount int                  // how many there are, whatever the limit
 	Ending       map[string]time.Time // authorizations that end soon, by account
 	Gates        []GateStatus         // of the token endpoints
 	ClockSkew    time.Duration        // how far the server's clock is ahead of ours; 0 if by a minute at most
-	Oldest       time.Time            // when the oldest living refresh token was issued; zero if none is known
+	Background   BackgroundStatus
+	Oldest       time.Time // when the oldest living refresh token was issued; zero if none is known
+}
+
+// BackgroundStatus is how the plugin's own exchanges keep up.
+type BackgroundStatus struct {
+	Rate         int           // how many may begin a second
+	DuePerSecond float64       // how many are due a second while all is well
+	Lag          time.Duration // how late the most overdue task is that has not begun; 0 if none is due
+}
+
+// lag is how long the first task in the queue could have run, and was known, but has not
+// begun. The caller holds mu.
+func (x *accountIndex) lag(now time.Time) time.Duration {
+	item, err := x.due.Pop()
+	if err != nil {
+		return 0
+	}
+	_ = x.due.Push(item)
+	since, _ := item.Value.(time.Time)
+	return max(0, now.Sub(since))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // overview sums up. At most limit problems and ending authorizations are listed.
@@ -189,11 +218,12 @@ func (x *accountIndex) overview(now, soon time.Time, limit int) Overview {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o := Overview{
-		Known: len(x.known), States: map[account.State]int{}, Spares: map[account.SpareState]int{}, Ending: map[string]time.Time{},
+		Known: len(x.known), Background: BackgroundStatus{Lag: x.lag(now)}, States: map[account.State]int{}, Spares: map[account.SpareState]int{}, Ending: map[string]time.Time{},
 	}
 	for name, s := range x.known {
 		o.States[s.state]++
 		o.Spares[s.spare]++
+		o.Background.DuePerSecond += float64(s.rate)
 		if s.unsaved {
 			o.Unsaved++
 		}
@@ -208,6 +238,7 @@ func (x *accountIndex) overview(now, soon time.Time, limit int) Overview {
 		}
 	}
 	slices.SortFunc(o.Problems, func(a, b account.Problem) int { return strings.Compare(a.Account, b.Account) })
+	o.ProblemCount = len(o.Problems)
 	o.Problems = o.Problems[:min(limit, len(o.Problems))]
 	return o
 }
