@@ -77,6 +77,55 @@ func TestRescueCopiesAreCounted(t *testing.T) {
 	})
 }
 
+func TestMetricsTellWhatIsHeldBack(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		const endpoint = `{endpoint="sso.pageroonline.com"}`
+		m.enrol()
+		// Another path of the same host is another token endpoint.
+		m.want(m.write("clients/other", with(minimalClient, fields{"token_url": "https://sso.pageroonline.com/other/token"})), 204)
+		m.want(m.write("accounts/other", fields{"client": "other", "refresh_token": "rt-" + canary + "-other"}), 204)
+		m.want(m.read("token/other"), 200)
+		m.wantMetric("pagero_gate_open" + endpoint + " 1")
+		m.wantMetric("pagero_gate_window" + endpoint + " 4") // 3, and 1 for the success
+		m.wantMetric("pagero_gate_exchanges_in_progress" + endpoint + " 0")
+		m.wantMetric("pagero_accounts_needing_attention 0")
+		m.wantMetric("pagero_clock_skew_seconds 0")
+
+		m.pagero.answersAfter(5 * time.Second)
+		m.pagero.set(func(post) oauth.Result {
+			r := isGarbled(post{})
+			r.Date = now().Add(-time.Hour)
+			return r
+		})
+		m.pagero.probesAre(isGarbled)
+		read := make(chan answer)
+		go func() { read <- m.read("token/acme") }()
+		m.pass(time.Second)
+		m.wantMetric("pagero_gate_window" + endpoint + " 7")
+		m.wantMetric("pagero_gate_exchanges_in_progress" + endpoint + " 1")
+		m.want(<-read, 503)
+		m.wantMetric("pagero_gate_open" + endpoint + " 0")
+		m.wantMetric("pagero_gate_window" + endpoint + " 5")
+		m.wantMetric("pagero_gate_exchanges_in_progress" + endpoint + " 0")
+		m.wantMetric("pagero_clock_skew_seconds -3594")
+		m.wantMetric(`pagero_exchanges_total{purpose="refresh",result="unreadable"} 1`)
+		m.pass(2 * time.Second)
+		m.wantMetric(`pagero_exchanges_total{purpose="probe",result="unreadable"} 1`)
+		m.tended(11 * minute)
+		m.wantMetric("pagero_accounts_needing_attention 1")
+
+		m.pagero.answersAfter(0)
+		m.pagero.set(nil)
+		m.pagero.probesAre(nil)
+		m.pass(2 * minute)
+		m.wantMetric(`pagero_exchanges_total{purpose="probe",result="invalid_grant"} 1`)
+		m.tended(2 * minute) // the doubt settles itself
+		m.wantMetric("pagero_gate_open" + endpoint + " 1")
+		m.wantMetric("pagero_accounts_needing_attention 0")
+	})
+}
+
 func TestMetricsKeepPrometheusConventions(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
@@ -117,6 +166,9 @@ func TestResultLabelsAreFew(t *testing.T) {
 		{oauth.Result{Outcome: oauth.NotSent}, "not_sent"},
 		{oauth.Result{Outcome: oauth.Rejected, Code: oauth.CodeInvalidGrant}, "invalid_grant"},
 		{oauth.Result{Outcome: oauth.Rejected, Status: 429}, "throttled"},
+		{oauth.Result{Outcome: oauth.Refused, Code: oauth.CodeOther, Status: 400}, "refused"},
+		{oauth.Result{Outcome: oauth.Refused, Status: 404}, "refused"},
+		{oauth.Result{Outcome: oauth.Unreadable, Status: 200}, "unreadable"},
 		{oauth.Result{}, "in_doubt"},
 	} {
 		if got := resultLabel(test.result); got != test.want {

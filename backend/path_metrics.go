@@ -28,7 +28,8 @@ func (b *backend) pathMetrics() []*framework.Path {
 		HelpSynopsis: "Metrics of this mount, for Prometheus.",
 		HelpDescription: `
 Prometheus' text exposition: requests to Pagero by result, their duration, reads
-by source, accounts by state, rescue copies. Scrape /v1/pagero/metrics of the
+by source, accounts by state, rescue copies, and whether exchanges are held back.
+Scrape /v1/pagero/metrics of the
 active node with a Vault token as the bearer token.`,
 		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix},
 	}}
