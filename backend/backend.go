@@ -1,8 +1,9 @@
 // Package backend is the Vault side of vault-plugin-pagero: paths, schemas, decoding,
 // answers and errors. Each path has a file of its own. The rules for exchanging
-// refresh tokens are in internal/account, the requests to Pagero in internal/oauth.
+// refresh tokens are in internal/account, what acts by them is in internal/rotation, and
+// the requests to Pagero are in internal/oauth.
 //
-// docs/architecture.md has the order of the locks. Reads take none.
+// Package rotation's documentation has the order of the locks. Reads take none.
 package backend
 
 import (

@@ -100,8 +100,8 @@ func (f *fixture) climb(ctx context.Context, p plan, rung, bare *report.Rung) (e
 	if err != nil {
 		return err
 	}
-	rung.SurveyCPU = micros(after.total()-before.total()) / float64(rung.Accounts)
-	if rung.Surveyed, err = f.memory(ctx, profiledPlugin); err != nil {
+	rung.ScanCPU = micros(after.total()-before.total()) / float64(rung.Accounts)
+	if rung.Scanned, err = f.memory(ctx, profiledPlugin); err != nil {
 		return err
 	}
 	if err := f.randomReads(ctx, p, rung); err != nil {

@@ -120,3 +120,29 @@ func TestRescueCopyOfALoginThatMadeTheAccountIsSaved(t *testing.T) {
 		}
 	})
 }
+
+// A write that was given up may commit late, and a storage may answer with an old copy.
+// Memory knows what was saved last, and wins.
+func TestStorageThatGoesBackBringsBackNoSpentToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.token("acme")
+		f.storage.mu.Lock()
+		old := f.storage.entries[StoragePrefix+"acme"]
+		f.storage.mu.Unlock()
+		time.Sleep(9 * time.Minute)
+		f.token("acme")
+		f.storage.mu.Lock()
+		f.storage.entries[StoragePrefix+"acme"] = old
+		f.storage.mu.Unlock()
+		time.Sleep(9 * time.Minute)
+		f.token("acme")
+		f.wantPosts("rt-0", "rt-1", "rt-2")
+		if a := f.stored("acme"); a.RefreshCount != 3 {
+			t.Errorf("the storage has %d refreshes", a.RefreshCount)
+		}
+		if !strings.Contains(f.log.String(), "the storage holds an older state of the account than was saved") {
+			t.Error(f.log.String())
+		}
+	})
+}

@@ -133,8 +133,8 @@ type Rung struct {
 	First      Summary // ms, from the start of the plugin to its first token
 	FirstRatio Summary // divided by the bare plugin
 	Started    Memory  // after the first token
-	Surveyed   Memory  // after the plugin has seen all accounts
-	SurveyCPU  float64 // µs of Vault and plugin per account
+	Scanned    Memory  // after the plugin has seen all accounts
+	ScanCPU    float64 // µs of Vault and plugin per account
 	ReadAll    Memory  // after all tokens were read
 	Cold       Latency
 	Warm       Latency

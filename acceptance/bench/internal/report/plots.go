@@ -102,7 +102,7 @@ func ladderPlots(dir, name string, l Ladder) error {
 	latency := []series{{name: "p50, from memory"}, {name: "p99, from memory"}}
 	for _, r := range l.Rungs {
 		x := float64(r.Accounts)
-		for i, y := range []Summary{exactly(r.Surveyed.Resident), exactly(r.ReadAll.Resident), exactly(l.Bare.Started.Resident)} {
+		for i, y := range []Summary{exactly(r.Scanned.Resident), exactly(r.ReadAll.Resident), exactly(l.Bare.Started.Resident)} {
 			lines[i].xs, lines[i].values = append(lines[i].xs, x), append(lines[i].values, y)
 		}
 		first := l.Rungs[0].Warm

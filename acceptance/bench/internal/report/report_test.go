@@ -17,7 +17,7 @@ func measured() (*Bench, *Scale) {
 	}
 	rung := func(accounts int) Rung {
 		return Rung{
-			Accounts: accounts, First: one, FirstRatio: one, Started: Memory{30, 7, 3}, Surveyed: Memory{80, 60, 40}, ReadAll: Memory{300, 280, 250},
+			Accounts: accounts, First: one, FirstRatio: one, Started: Memory{30, 7, 3}, Scanned: Memory{80, 60, 40}, ReadAll: Memory{300, 280, 250},
 			Cold: Latency{one, one, one}, Warm: Latency{one, one, one},
 		}
 	}
