@@ -43,3 +43,29 @@ func TestAKilledPluginProcessIsReplacedAndNothingIsLost(t *testing.T) {
 		})
 	})
 }
+
+// The plugin begins to work when it is started. Vault's tick comes up to a minute later.
+func TestThePluginScansItsAccountsAtItsStart(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolledInOwnVault(t)
+	scanned := func(after string) {
+		t.Helper()
+		began := time.Now()
+		f.WaitFor("the scan after "+after, func() bool {
+			a := f.Do(http.MethodGet, "status", nil)
+			return a.Status == http.StatusOK && a.Data["complete"] == true
+		})
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("after %s the scan took %s", after, took)
+		}
+	}
+	scanned("the mount")
+	for what, restart := range map[string]func() error{
+		"a reload":  func() error { return f.Node.Reload(f.Ctx, f.Mount+"/") },
+		"a restart": func() error { return f.Node.Restart(f.Ctx) },
+		"a kill":    func() error { return f.PluginProcess().Kill() },
+	} {
+		fixture.Must(t, restart())
+		scanned(what)
+	}
+}
