@@ -15,7 +15,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
-	"github.com/hashicorp/vault/sdk/helper/errutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -135,19 +134,20 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 			return resp, nil
 		}
 	}
-	if err := refuseMalformedSecrets(req); err != nil {
+	checked, err := b.check(req)
+	if err != nil {
 		return respond(err)
 	}
-	return b.Backend.HandleRequest(ctx, req)
+	return b.Backend.HandleRequest(ctx, checked)
 }
 
 // HandleExistenceCheck is called by Vault before each write. Vault logs the error that
-// it returns.
+// it returns. Whether a thing exists depends on its name only, so the fields are not
+// looked at: the write refuses them, without a line in Vault's log.
 func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
-	if err := refuseMalformedSecrets(req); err != nil {
-		return false, false, errutil.UserError{Err: err.Error()}
-	}
-	return b.Backend.HandleExistenceCheck(ctx, req)
+	named := *req
+	named.Data = nil
+	return b.Backend.HandleExistenceCheck(ctx, &named)
 }
 
 // initialize is called by Vault once after each start of the plugin, when the storage

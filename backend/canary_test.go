@@ -1,12 +1,17 @@
 package backend
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -90,35 +95,149 @@ func TestNoSecretGetsOut(t *testing.T) {
 	})
 }
 
-// The framework repeats a value that it cannot read in its error, and Vault
-// writes the error of an existence check to its log.
-func TestSecretsOfTheWrongTypeAreNotRepeated(t *testing.T) {
+// mistaken are the values of a field into which a secret has got by mistake. Each
+// is a mistake, or holds it.
+func mistaken() []any {
+	return []any{
+		mistake, "-1" + mistake, "https://" + mistake + ".example/x", "https://" + mistake + ".pageroonline.com/x", "*." + mistake, mistake + "=" + mistake, "{" + mistake,
+		mistakenNumber, -mistakenNumber, 1.5 * mistakenNumber, fmt.Sprint(mistakenNumber),
+		[]any{mistake},
+		[]any{mistakenNumber, true},
+		[]any{[]any{mistake}},
+		[]any{fields{mistake: mistake}},
+		fields{},
+		fields{mistake: mistake},
+		fields{"x": fields{"y": mistake}},
+		true,
+	}
+}
+
+const (
+	mistake        = "m1st4ke"
+	mistakenNumber = 707606505404
+)
+
+// Vault shows an error to the caller, and writes it to the audit log and sometimes to
+// its own log. A secret that was written to the wrong field must not get there.
+func TestNoValueOfAFieldIsRepeated(t *testing.T) {
+	t.Parallel()
+	tried := 0
+	for _, path := range []string{
+		"config", "clients/", "clients/default", "clients/new", "accounts/", "accounts/acme", "accounts/new",
+		"token/acme", "refresh/acme", "authorize/acme", "callback", "status", "metrics",
+	} {
+		inBubble(t, func(t *testing.T, m *mount) {
+			route := m.Route(path)
+			names := append(slices.Collect(maps.Keys(route.Fields)), "other_field")
+			for _, field := range names {
+				for _, value := range mistaken() {
+					for op := range route.Operations {
+						tried++
+						m.beginAgain(tried)
+						a := m.do(op, path, fields{field: value})
+						text, err := json.Marshal(a.data)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if field == fieldScope && a.status == 200 {
+							text = nil // the scope is a part of the URL
+						}
+						wantNoMistake(t, fmt.Sprintf("the answer to %s of %s with %s=%v", op, path, field, value), a.text, string(text), strings.Join(a.warnings, "\n"))
+					}
+					_, _, err := m.HandleExistenceCheck(t.Context(), &logical.Request{
+						Operation: logical.CreateOperation, Path: path, Data: asJSON(t, fields{field: value}),
+					})
+					if err != nil && !errors.Is(err, logical.ErrUnsupportedPath) {
+						t.Errorf("the existence check of %s with %s=%v: %v", path, field, value, err)
+					}
+				}
+			}
+			wantNoMistake(t, "the log", m.log.String())
+		})
+	}
+	if tried < 1500 {
+		t.Errorf("only %d requests were made", tried)
+	}
+}
+
+func wantNoMistake(t *testing.T, where string, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		for _, bad := range []string{mistake, fmt.Sprint(mistakenNumber), fmt.Sprint(1.5 * mistakenNumber)} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%s is in %s: %.300q", bad, where, text)
+			}
+		}
+	}
+}
+
+// beginAgain puts back what requests have changed.
+func (m *mount) beginAgain(try int) {
+	m.t.Helper()
+	for _, path := range []string{"config", "accounts/new", "clients/new", "accounts/acme", "clients/default"} {
+		m.delete(path)
+	}
+	m.withLogins()
+	m.want(m.write("accounts/acme", fields{"refresh_token": fmt.Sprintf("%s-%d", firstToken, try)}), 204)
+}
+
+func TestValuesOfTheWrongTypeAreRefusedWithWhatTheFieldHolds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.enrol()
+		for _, test := range []struct {
+			path, field string
+			values      []any
+			want        string
+		}{
+			{"accounts/acme", "min_ttl", []any{firstToken, -1, "-1s", fields{}, []string{"1m"}, true}, "min_ttl must be a duration that is not negative, such as 90s"},
+			{"accounts/acme", "auto_refresh", []any{firstToken, fields{}, []string{"true"}}, "auto_refresh must be true or false"},
+			{"accounts/acme", "refresh_token", []any{fields{"x": firstToken}, []string{firstToken}, true}, "refresh_token must be a string"},
+			{"accounts/acme", "client", []any{fields{"x": firstToken}, []string{firstToken}, false}, "client must be a string"},
+			{"clients/default", "client_secret", []any{fields{"x": firstToken}, []string{firstToken}, true}, "client_secret must be a string"},
+			{"clients/default", "scopes", []any{fields{"x": firstToken}, true, []any{fields{}}, []any{true}}, "scopes must be a list of strings"},
+			{"authorize/acme", "spare", []any{firstToken}, "spare must be true or false"},
+			{"callback", "state", []any{[]string{firstToken}}, "state must be a string"},
+		} {
+			for _, value := range test.values {
+				m.want(m.write(test.path, fields{test.field: value}), 400, test.want)
+			}
+		}
+		m.want(m.list("accounts/", fields{"limit": firstToken}), 400, "limit must be a whole number")
+	})
+}
+
+func TestEveryTypeOfAFieldIsDescribedInWords(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, m *mount) {
-		m.enrol()
-		for _, test := range []struct{ path, field string }{
-			{"clients/default", "client_secret"},
-			{"clients/new", "client_secret"},
-			{"accounts/acme", "refresh_token"},
-			{"accounts/new", "refresh_token"},
-			{"accounts/acme", "spare_refresh_token"},
-		} {
-			for _, value := range []any{
-				fields{"value": firstToken}, []string{firstToken}, []any{fields{"x": clientSecret}}, true, fields{},
-			} {
-				data := fields{test.field: value}
-				m.want(m.write(test.path, data), 400, test.field+" must be a string") // looks at the existence check, too
-				checked, _, err := m.HandleExistenceCheck(t.Context(), &logical.Request{
-					Operation: logical.CreateOperation, Path: test.path, Data: asJSON(t, data),
-				})
-				if err == nil || checked {
-					t.Errorf("the existence check of %s takes %v", test.path, data)
+		for _, path := range m.Paths {
+			for name, field := range path.Fields {
+				if words := expected(field.Type); strings.Contains(words, field.Type.String()) && field.Type != framework.TypeString {
+					t.Errorf("%s of %s must be %q", name, path.Pattern, words)
 				}
 			}
 		}
-		m.want(m.do(logical.UpdateOperation, "config", fields{"refresh_token": fields{"x": firstToken}}), 400)
-		m.want(m.do(logical.UpdateOperation, "token/acme", fields{"client_secret": fields{"x": clientSecret}}), 400)
 	})
+}
+
+// A value may have got into the place of a name: "vault write x rt-...=".
+func TestUnknownFieldsAreNamedIfTheyLookLikeNames(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		names []string
+		want  string
+	}{
+		{[]string{"min_tll"}, `"min_tll"`},
+		{[]string{"a", "b"}, `"a", "b"`},
+		{[]string{"a", "b", "c", "d", "e", "f", "g"}, `"a", "b", "c", "d", "e" (and 2 more)`},
+		{[]string{"a", "line\nbreak"}, `"a" (and 1 more)`},
+		{[]string{strings.Repeat("a", 33)}, "(1, not shown here because no field is named like that)"},
+		{[]string{"<script>", "pässword"}, "(2, not shown here because no field is named like that)"},
+	} {
+		if got := showNames(test.names); got != test.want {
+			t.Errorf("%q are shown as %s", test.names, got)
+		}
+	}
 }
 
 func TestSecretsThatLookLikeNumbersAreTaken(t *testing.T) {

@@ -55,8 +55,8 @@ func (c *client) validate(name string, allowedHosts []string) error {
 			return invalid("client %q: %v", name, err)
 		}
 		if !hostAllowed(u, allowedHosts) && !endpoint.unwritten() {
-			return invalid("client %q: the host %q of %s is not one of the allowed_hosts; an administrator adds it with a write of allowed_hosts to config",
-				name, u.Hostname(), endpoint.field)
+			return invalid("client %q: the host of %s is not one of the allowed_hosts; an administrator adds it with a write of allowed_hosts to config",
+				name, endpoint.field)
 		}
 	}
 	for _, uri := range c.RedirectURIs {

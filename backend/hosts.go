@@ -17,7 +17,7 @@ func normalizeHostPattern(pattern string) (string, error) {
 		return ip.String(), nil
 	}
 	if name := strings.TrimPrefix(normal, "*."); !hostNamePattern.MatchString(name) {
-		return "", invalid("allowed_hosts: %q is not a host name, an IP address or *.domain (no scheme, no port)", pattern)
+		return "", invalid("an entry of allowed_hosts is not a host name, an IP address or *.domain (no scheme, no port)")
 	}
 	return normal, nil
 }

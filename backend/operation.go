@@ -2,11 +2,8 @@ package backend
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -29,14 +26,17 @@ type operation struct {
 	ignoreUnknown bool
 }
 
-// build returns the operation for the framework. It adds what all operations share:
-// unknown fields are refused, and errors become responses.
+// builtOperation is an operation as the framework takes it, with what check has to know
+// of it.
+type builtOperation struct {
+	*framework.PathOperation
+	ignoreUnknown bool
+}
+
+// build returns the operation for the framework. Its errors become responses.
 func (o operation) build() framework.OperationHandler {
-	return &framework.PathOperation{
+	return &builtOperation{ignoreUnknown: o.ignoreUnknown, PathOperation: &framework.PathOperation{
 		Callback: func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
-			if err := refuseUnknown(data); err != nil && !o.ignoreUnknown {
-				return respond(err)
-			}
 			resp, err := o.handler(ctx, req, data)
 			if err != nil {
 				return respond(err)
@@ -51,32 +51,7 @@ func (o operation) build() framework.OperationHandler {
 			OperationVerb:   o.verb,
 			OperationSuffix: o.suffix,
 		},
-	}
-}
-
-// refuseUnknown refuses a request with a field that its path does not have.
-func refuseUnknown(data *framework.FieldData) error {
-	for field := range data.Raw {
-		if _, ok := data.Schema[field]; !ok {
-			known := slices.Sorted(maps.Keys(data.Schema))
-			return invalid("unknown field %q; this path knows: %s", field, strings.Join(known, ", "))
-		}
-	}
-	return nil
-}
-
-// refuseMalformedSecrets refuses a field that may contain a secret and is not a
-// string. It runs before the framework's validation, because the framework's error
-// repeats the value.
-func refuseMalformedSecrets(req *logical.Request) error {
-	for _, field := range []string{fieldClientSecret, fieldRefreshToken, fieldSpareRefreshToken, fieldUsername, fieldPassword, fieldState, fieldCode} {
-		switch req.Data[field].(type) {
-		case nil, string, json.Number:
-		default:
-			return invalid("%s must be a string", field)
-		}
-	}
-	return nil
+	}}
 }
 
 // ok documents an answer with data.

@@ -34,7 +34,7 @@ func TestAccountWriteRefusesWhatMakesNoSense(t *testing.T) {
 		m.want(m.write("accounts/acme", fields{}), 400, "acme", "is required to enrol")
 		m.want(m.write("accounts/acme", fields{"min_ttl": "1m"}), 400, "is required to enrol")
 		m.want(m.write("accounts/acme", fields{"spare_refresh_token": spareToken}), 400, "is required to enrol")
-		m.want(m.write("accounts/acme", fields{"client": "nobody", "refresh_token": firstToken}), 400, `client "nobody" does not exist`, "clients/nobody")
+		m.want(m.write("accounts/acme", fields{"client": "nobody", "refresh_token": firstToken}), 400, "acme", "client that the request names does not exist", "clients/<name>")
 		refused := []struct {
 			data   fields
 			reason string
@@ -169,9 +169,9 @@ func TestAccountChangesItsClientOnlyWithANewToken(t *testing.T) {
 	inBubble(t, func(t *testing.T, m *mount) {
 		m.enrol()
 		m.want(m.write("clients/other", fields{"client_id": "other-app", "client_secret": newSecret}), 204)
-		m.want(m.write("accounts/acme", fields{"client": "other"}), 400, "acme", `"default"`, `"other"`, "new refresh_token")
+		m.want(m.write("accounts/acme", fields{"client": "other"}), 400, "acme", `"default"`, "another", "new refresh_token")
 		m.want(m.write("accounts/acme", fields{"client": "other", "refresh_token": firstToken}), 400, "new refresh_token")
-		m.want(m.write("accounts/acme", fields{"client": "nobody", "refresh_token": secondToken}), 400, "nobody")
+		m.want(m.write("accounts/acme", fields{"client": "nobody", "refresh_token": secondToken}), 400, "does not exist")
 		m.want(m.write("accounts/acme", fields{"client": nil, "refresh_token": secondToken}), 400, "client")
 		m.want(m.write("accounts/acme", fields{"client": "default"}), 204)
 		m.wantData(m.read("accounts/acme"), fields{"client": "default"})

@@ -108,6 +108,9 @@ func (b *backend) authorize(ctx context.Context, _ *logical.Request, data *frame
 	if err != nil {
 		return nil, aboutAccount(name, err)
 	}
+	if c == nil && data.Get(fieldClient).(string) != "" {
+		return nil, &notFoundError{fmt.Sprintf("account %q: the client that the request names does not exist; create it with a write to clients/<name>", name)}
+	}
 	if c == nil {
 		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q does not exist; create it with a write to clients/%s", name, l.Client, l.Client)}
 	}

@@ -18,7 +18,7 @@ func TestAuthorizeRefusesWhatMakesNoSense(t *testing.T) {
 			status int
 			text   string
 		}{
-			{fields{"client": "nobody"}, 404, `the client "nobody" does not exist`},
+			{fields{"client": "nobody"}, 404, "the client that the request names does not exist"},
 			{fields{"client": "none"}, 400, "has no redirect_uris"},
 			{fields{"client": "two"}, 400, "say which one"},
 			{fields{"redirect_uri": "https://evil.example.com/v1/pagero/callback"}, 400, "is not one of the redirect_uris"},

@@ -110,7 +110,7 @@ func (c Change) check(name string, old *Account) error {
 	case c.RefreshToken.IsSet() && old.Current().Death != nil && old.hasSeen(c.RefreshToken):
 		return invalid("this refresh_token was written before and does not work any more; log in again and write the new one")
 	case !sameClient && (!c.RefreshToken.IsSet() || old.hasSeen(c.RefreshToken)):
-		return invalid("a refresh token works with the client that it was issued to only; to change the client from %q to %q, write a new refresh_token with it", old.Client, *c.Client)
+		return invalid("a refresh token works with the client that it was issued to only; to change the client from %q to another, write a new refresh_token with it", old.Client)
 	case !sameClient && spare != nil && !c.SpareRefreshToken.IsSet():
 		return invalid("the spare grant works with the client %q only; write a new spare_refresh_token with the new client", old.Client)
 	}

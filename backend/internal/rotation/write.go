@@ -72,7 +72,10 @@ func (l *lockedAccount) apply(ctx context.Context, old *account.Account, change 
 	if err != nil {
 		return nil, nil, storageError(l.name, fmt.Sprintf("reading the client %q", a.Client), err)
 	}
-	if !exists {
+	switch {
+	case !exists && change.Client != nil:
+		return nil, nil, &account.Error{Kind: account.KindInvalid, Account: l.name, Text: "the client that the request names does not exist; create it first with a write to clients/<name>"}
+	case !exists:
 		return nil, nil, &account.Error{Kind: account.KindInvalid, Account: l.name, Text: fmt.Sprintf(
 			"the client %q does not exist; create it first with a write to clients/%s", a.Client, a.Client)}
 	}
