@@ -120,8 +120,8 @@ func TestUnknownNamesLeaveNothingInMemory(t *testing.T) {
 		m.enrol()
 		m.want(m.read("token/acme"), 200)
 		const (
-			count = 300
-			size  = 8 << 10
+			count = 10_000
+			size  = 240 // names are bounded
 		)
 		for round := range 2 { // the first warms everything up
 			before := heap()

@@ -6,13 +6,15 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// check refuses a request whose fields its path does not have or cannot read. It runs
+// check refuses a request with a name that nothing can have, and one whose fields its
+// path does not have or cannot read. It runs
 // before the framework does the same, because the framework's errors repeat values. It
 // returns the request without the fields that its operation ignores.
 //
@@ -25,6 +27,9 @@ func (b *backend) check(req *logical.Request) (*logical.Request, error) {
 	op, ok := path.Operations[req.Operation].(*builtOperation)
 	if !ok {
 		return req, nil
+	}
+	if err := checkName(path, req.Path); err != nil {
+		return nil, err
 	}
 	known, unknown := splitFields(req.Data, path.Fields)
 	if len(unknown) > 0 && !op.ignoreUnknown {
@@ -142,7 +147,7 @@ func showNames(names []string) string {
 	case len(shown) == 0:
 		return fmt.Sprintf("(%d, not shown here because no field is named like that)", more)
 	case more > 0:
-		return fmt.Sprintf("%s (and %d more)", text, more)
+		return text + " (and " + strconv.Itoa(more) + " more)"
 	default:
 		return text
 	}

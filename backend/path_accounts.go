@@ -45,7 +45,7 @@ func (b *backend) pathAccounts() []*framework.Path {
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Account", Navigation: true},
 		},
 		{
-			Pattern:        accountsPrefix + framework.GenericNameWithAtRegex(fieldName),
+			Pattern:        named(accountsPrefix),
 			Fields:         accountFields(),
 			ExistenceCheck: b.accountExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -161,7 +161,11 @@ func accountResponseFields() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) accountExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
-	_, err := b.accounts.Get(ctx, data.Get(fieldName).(string))
+	name := data.Get(fieldName).(string)
+	if !isAccountName(name) {
+		return false, nil // the write refuses it, without a line in Vault's log
+	}
+	_, err := b.accounts.Get(ctx, name)
 	var e *account.Error
 	switch {
 	case !errors.As(err, &e):

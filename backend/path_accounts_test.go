@@ -360,16 +360,3 @@ func TestAccountExistenceTellsCreateFromUpdate(t *testing.T) {
 		}
 	})
 }
-
-func TestAccountNamesMayBeMailAddresses(t *testing.T) {
-	t.Parallel()
-	inBubble(t, func(_ *testing.T, m *mount) {
-		m.enrol()
-		m.want(m.write("accounts/jane.doe@example.com", fields{"refresh_token": secondToken}), 204)
-		m.want(m.read("token/jane.doe@example.com"), 200)
-		m.want(m.write("refresh/jane.doe@example.com", nil), 200)
-		for _, bad := range []string{"accounts/", "accounts/a b", "accounts/a/b", "accounts/../x", "token/", "token/a/b", "token/@", "clients/a@b"} {
-			m.want(m.read(bad), map[bool]int{true: 405, false: 404}[bad == "accounts/"])
-		}
-	})
-}

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -30,7 +31,11 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 	if _, ok := data.Raw[fieldRevoke]; ok {
 		return change, invalid("account %q: revoke goes with delete; nothing was changed", name)
 	}
-	given(data, fieldClient, &change.Client)
+	if given(data, fieldClient, &change.Client) {
+		if err := checkClientName(*change.Client); err != nil {
+			return change, aboutAccount(name, fmt.Errorf("client: %w", err))
+		}
+	}
 	given(data, fieldKeepPassword, &change.KeepPassword)
 	change.Settings = func(s *account.Settings) {
 		given(data, fieldMinTTL, &s.MinTTL)

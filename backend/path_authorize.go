@@ -31,7 +31,7 @@ const (
 
 func (b *backend) pathAuthorize() []*framework.Path {
 	return []*framework.Path{{
-		Pattern: "authorize/" + framework.GenericNameWithAtRegex(fieldName),
+		Pattern: named("authorize/"),
 		Fields:  authorizeFields(),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: operation{
@@ -154,6 +154,9 @@ func (b *backend) decodeLogin(ctx context.Context, name string, data *framework.
 		case !errors.As(err, &e) || e.Kind != account.KindNotFound:
 			return pendinglogin.Login{}, err
 		}
+	}
+	if err := checkClientName(client); err != nil {
+		return pendinglogin.Login{}, aboutAccount(name, fmt.Errorf("client: %w", err))
 	}
 	return pendinglogin.Login{
 		Account: name, Client: client,

@@ -14,6 +14,8 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
+const clientsPrefix = "clients/"
+
 func (b *backend) pathClients() []*framework.Path {
 	write := operation{
 		handler: b.writeClient, verb: "write", suffix: "client",
@@ -24,7 +26,7 @@ func (b *backend) pathClients() []*framework.Path {
 	}.build()
 	return []*framework.Path{
 		{
-			Pattern: "clients/?$",
+			Pattern: clientsPrefix + "?$",
 			Fields:  listFields(),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: operation{
@@ -39,7 +41,7 @@ func (b *backend) pathClients() []*framework.Path {
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: operationPrefix, ItemType: "Client", Navigation: true},
 		},
 		{
-			Pattern:        "clients/" + framework.GenericNameRegex(fieldName),
+			Pattern:        named(clientsPrefix),
 			Fields:         clientFields(),
 			ExistenceCheck: b.clientExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -121,7 +123,11 @@ func clientResponseFields() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) clientExists(ctx context.Context, _ *logical.Request, data *framework.FieldData) (bool, error) {
-	exists, err := b.clients.Exists(ctx, data.Get(fieldName).(string))
+	name := data.Get(fieldName).(string)
+	if !isClientName(name) {
+		return false, nil // the write refuses it, without a line in Vault's log
+	}
+	exists, err := b.clients.Exists(ctx, name)
 	var unreadable *entry.UnreadableError
 	if errors.As(err, &unreadable) {
 		return true, nil // Vault hides an error from here; the write returns it again

@@ -9,7 +9,7 @@ import (
 
 func (b *backend) pathRefresh() []*framework.Path {
 	return []*framework.Path{{
-		Pattern: "refresh/" + framework.GenericNameWithAtRegex(fieldName),
+		Pattern: named("refresh/"),
 		Fields:  map[string]*framework.FieldSchema{fieldName: nameField("account")},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: operation{

@@ -25,7 +25,7 @@ func (b *backend) pathToken() []*framework.Path {
 	update := read
 	update.verb = "read-with-parameters"
 	return []*framework.Path{{
-		Pattern: tokenPrefix + framework.GenericNameWithAtRegex(fieldName),
+		Pattern: named(tokenPrefix),
 		Fields:  tokenFields(),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   read.build(),

@@ -89,13 +89,13 @@ func TestSecretFieldsAreMarkedAndNoOthers(t *testing.T) {
 		}
 		slices.Sort(marked)
 		want := []string{
-			"accounts/" + framework.GenericNameWithAtRegex("name") + " password",
-			"accounts/" + framework.GenericNameWithAtRegex("name") + " refresh_token",
-			"accounts/" + framework.GenericNameWithAtRegex("name") + " spare_refresh_token",
+			named("accounts/") + " password",
+			named("accounts/") + " refresh_token",
+			named("accounts/") + " spare_refresh_token",
 			"callback$ code",
-			"clients/" + framework.GenericNameRegex("name") + " client_secret",
-			"token/" + framework.GenericNameWithAtRegex("name") + " read 200 access_token",
-			"token/" + framework.GenericNameWithAtRegex("name") + " update 200 access_token",
+			named("clients/") + " client_secret",
+			named("token/") + " read 200 access_token",
+			named("token/") + " update 200 access_token",
 		}
 		if !slices.Equal(marked, want) {
 			t.Errorf("the fields marked as sensitive are %q", marked)
