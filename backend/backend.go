@@ -134,11 +134,15 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 			return resp, nil
 		}
 	}
-	checked, err := b.check(req)
+	checked, ignored, err := b.check(req)
 	if err != nil {
 		return respond(err)
 	}
-	return b.Backend.HandleRequest(ctx, checked)
+	resp, err := b.Backend.HandleRequest(ctx, checked)
+	if len(ignored) > 0 {
+		resp = warnOf(ignored, b.Route(req.Path).Fields, resp)
+	}
+	return resp, err
 }
 
 // HandleExistenceCheck is called by Vault before each write. Vault logs the error that

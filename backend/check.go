@@ -16,34 +16,51 @@ import (
 // check refuses a request with a name that nothing can have, and one whose fields its
 // path does not have or cannot read. It runs
 // before the framework does the same, because the framework's errors repeat values. It
-// returns the request without the fields that its operation ignores.
+// returns the request without the fields that its operation ignores, and the names that
+// a warning has to name.
 //
 // It leaves to the framework what is refused whatever the fields are.
-func (b *backend) check(req *logical.Request) (*logical.Request, error) {
+func (b *backend) check(req *logical.Request) (checked *logical.Request, ignored []string, err error) {
 	path := b.Route(req.Path)
 	if path == nil {
-		return req, nil
+		return req, nil, nil
 	}
 	op, ok := path.Operations[req.Operation].(*builtOperation)
 	if !ok {
-		return req, nil
+		return req, nil, nil
 	}
 	if err := checkName(path, req.Path); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	known, unknown := splitFields(req.Data, path.Fields)
-	if len(unknown) > 0 && !op.ignoreUnknown {
-		return nil, invalid("unknown field %s; this path knows: %s", showNames(unknown), strings.Join(slices.Sorted(maps.Keys(path.Fields)), ", "))
+	if len(unknown) > 0 && op.unknown == refuseUnknown {
+		return nil, nil, invalid("unknown field %s; this path knows: %s", showNames(unknown), fieldNames(path.Fields))
 	}
 	if err := checkTypes(known, path.Fields); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(unknown) == 0 {
-		return req, nil
+		return req, nil, nil
 	}
-	checked := *req
-	checked.Data = known
-	return &checked, nil
+	without := *req
+	without.Data = known
+	if op.unknown == ignoreUnknown {
+		unknown = nil
+	}
+	return &without, unknown, nil
+}
+
+// warnOf adds a warning to a response that names fields which were ignored, if there are
+// any.
+func warnOf(ignored []string, schema map[string]*framework.FieldSchema, resp *logical.Response) *logical.Response {
+	if len(ignored) > 0 && resp != nil {
+		resp.AddWarning(fmt.Sprintf("unknown parameters are ignored: %s; this path knows: %s", showNames(ignored), fieldNames(schema)))
+	}
+	return resp
+}
+
+func fieldNames(schema map[string]*framework.FieldSchema) string {
+	return strings.Join(slices.Sorted(maps.Keys(schema)), ", ")
 }
 
 // splitFields returns the fields of a request that a schema has, and the names of the

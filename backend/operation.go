@@ -21,21 +21,28 @@ type operation struct {
 	verb        string
 	suffix      string
 	responses   map[int][]framework.Response
-	// ignoreUnknown allows unknown parameters from a browser. RFC 6749, section 4.1.2,
-	// wants them ignored.
-	ignoreUnknown bool
+	unknown     unknownFields
 }
+
+// unknownFields is what happens to the fields of a request that its path does not have.
+type unknownFields int
+
+const (
+	refuseUnknown unknownFields = iota
+	ignoreUnknown               // RFC 6749, section 4.1.2, wants that of the callback
+	warnOfUnknown               // they are ignored, and a warning names them
+)
 
 // builtOperation is an operation as the framework takes it, with what check has to know
 // of it.
 type builtOperation struct {
 	*framework.PathOperation
-	ignoreUnknown bool
+	unknown unknownFields
 }
 
 // build returns the operation for the framework. Its errors become responses.
 func (o operation) build() framework.OperationHandler {
-	return &builtOperation{ignoreUnknown: o.ignoreUnknown, PathOperation: &framework.PathOperation{
+	return &builtOperation{unknown: o.unknown, PathOperation: &framework.PathOperation{
 		Callback: func(ctx context.Context, req *logical.Request, data *framework.FieldData) (*logical.Response, error) {
 			resp, err := o.handler(ctx, req, data)
 			if err != nil {

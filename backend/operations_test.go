@@ -152,6 +152,9 @@ func TestEveryOperationAnswersAsDocumented(t *testing.T) {
 func TestEveryOperationRefusesUnknownFields(t *testing.T) {
 	t.Parallel()
 	for _, op := range operations {
+		if op.name == "token read" {
+			continue // it ignores them, with a warning
+		}
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T, m *mount) {

@@ -28,15 +28,15 @@ func (b *backend) pathCallback() []*framework.Path {
 			http.StatusOK:         {{Description: "The account is connected.", MediaType: pageType}},
 			http.StatusBadRequest: {{Description: "The login failed; the page says why and what to do.", MediaType: pageType}},
 		},
-		ignoreUnknown: true,
+		unknown: ignoreUnknown,
 	}
 	update := operation{
 		handler: b.callback, verb: "complete-with-parameters", suffix: "login",
 		summary: "Complete a login, for a command or for a browser that posts a form.",
 		description: "For installations whose redirect URI is not Vault: the server that receives the browser passes state and code on. " +
 			"If the login began with response_mode=form_post, the answer is a page.",
-		responses:     ok("The account is connected.", callbackResponseFields()),
-		ignoreUnknown: true,
+		responses: ok("The account is connected.", callbackResponseFields()),
+		unknown:   ignoreUnknown,
 	}
 	return []*framework.Path{{
 		Pattern: callbackPath + "$",

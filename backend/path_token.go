@@ -21,12 +21,14 @@ func (b *backend) pathToken() []*framework.Path {
 		description: "Returns the current access token. If its remaining life is below min_ttl, gets a new one first. " +
 			"There is no lease: read again after ttl seconds.",
 		responses: ok("An access token.", tokenResponseFields()),
+		unknown:   warnOfUnknown, // Bank-Vaults adds "version=-1" to every read
 	}
 	update := read
+	update.unknown = refuseUnknown
 	update.verb = "read-with-parameters"
 	return []*framework.Path{{
 		Pattern: named(tokenPrefix),
-		Fields:  tokenFields(),
+		Fields:  tokenSchema,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   read.build(),
 			logical.UpdateOperation: update.build(),
@@ -47,15 +49,14 @@ keep it: read again after ttl seconds.`,
 	}}
 }
 
-func tokenFields() map[string]*framework.FieldSchema {
-	return map[string]*framework.FieldSchema{
-		fieldName: nameField("account"),
-		fieldMinTTL: {
-			Type: framework.TypeDurationSecond, Query: true,
-			Description:  "Minimal remaining life of the token, if that is more than the account's min_ttl. It counts for at most half of the token's lifetime.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
-		},
-	}
+// tokenSchema has the fields of a read. Nothing changes it.
+var tokenSchema = map[string]*framework.FieldSchema{
+	fieldName: nameField("account"),
+	fieldMinTTL: {
+		Type: framework.TypeDurationSecond, Query: true,
+		Description:  "Minimal remaining life of the token, if that is more than the account's min_ttl. It counts for at most half of the token's lifetime.",
+		DisplayAttrs: &framework.DisplayAttributes{Name: "Minimal TTL"},
+	},
 }
 
 func tokenResponseFields() map[string]*framework.FieldSchema {
@@ -84,10 +85,14 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 	if cfg == nil {
 		return nil, nil
 	}
-	var ask account.ReadRequest
+	var (
+		ask     account.ReadRequest
+		unknown []string
+	)
 	if len(req.Data) > 0 {
-		data := &framework.FieldData{Raw: req.Data, Schema: tokenFields()}
-		if _, unknown := splitFields(req.Data, data.Schema); len(unknown) > 0 || checkTypes(req.Data, data.Schema) != nil {
+		data := &framework.FieldData{Schema: tokenSchema}
+		data.Raw, unknown = splitFields(req.Data, tokenSchema)
+		if len(unknown) > 0 && req.Operation != logical.ReadOperation || checkTypes(data.Raw, tokenSchema) != nil {
 			return nil, nil //nolint:nilerr // check refuses it
 		}
 		ask = decodeAsk(data)
@@ -95,7 +100,7 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 	answer, found := b.accounts.Cached(name, cfg.settings(), ask)
 	if found {
 		b.metrics.cached.Inc()
-		return tokenResponse(answer), nil
+		return warnOf(unknown, tokenSchema, tokenResponse(answer)), nil
 	}
 	answer, found, err := b.accounts.Shared(ctx, name, cfg.settings(), ask)
 	if err != nil {
@@ -106,7 +111,7 @@ func (b *backend) quickToken(ctx context.Context, name string, req *logical.Requ
 		return nil, nil
 	}
 	b.metrics.reads.WithLabelValues(string(answer.Source)).Inc()
-	return tokenResponse(answer), nil
+	return warnOf(unknown, tokenSchema, tokenResponse(answer)), nil
 }
 
 func decodeAsk(data *framework.FieldData) account.ReadRequest {

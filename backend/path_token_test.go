@@ -192,9 +192,9 @@ func TestTokenRefusesFieldsThatMakeNoSense(t *testing.T) {
 	inBubble(t, func(_ *testing.T, m *mount) {
 		m.enrol()
 		for range 2 { // with nothing in memory, and with a token there
+			m.want(m.write("token/acme", fields{"min_tll": "1m"}), 400, "min_tll", "min_ttl")
+			m.want(m.write("token/acme", fields{"min_ttl": "1m", "x": 1}), 400, `"x"`)
 			for _, op := range []logical.Operation{logical.ReadOperation, logical.UpdateOperation} {
-				m.want(m.do(op, "token/acme", fields{"min_tll": "1m"}), 400, "min_tll", "min_ttl")
-				m.want(m.do(op, "token/acme", fields{"min_ttl": "1m", "x": 1}), 400, `"x"`)
 				m.want(m.do(op, "token/acme", fields{"min_ttl": -1}), 400, "min_ttl")
 				m.want(m.do(op, "token/acme", fields{"min_ttl": "soon"}), 400, "min_ttl")
 			}
@@ -202,6 +202,50 @@ func TestTokenRefusesFieldsThatMakeNoSense(t *testing.T) {
 		}
 		m.wantPosts(1)
 	})
+}
+
+// Bank-Vaults adds "version=-1" to the query of every read, whatever the engine.
+func TestTokenReadIgnoresUnknownParametersOfItsQuery(t *testing.T) {
+	t.Parallel()
+	many := fields{"version": "-1", "min_ttl": "1m", "rt-" + strings.Repeat("long", 20): canary, "line\nbreak": canary}
+	for i := range 10 {
+		many[fmt.Sprintf("x%d", i)] = canary
+	}
+	for _, test := range []struct {
+		query fields
+		want  string
+	}{
+		{fields{"version": "-1"}, `unknown parameters are ignored: "version"; this path knows: min_ttl, name`},
+		{fields{"version": []string{"-1", canary}}, `ignored: "version";`},
+		{fields{"version": canary, "min_ttl": "1m"}, `ignored: "version";`},
+		{many, `ignored: "version", "x0", "x1", "x2", "x3" (and 8 more);`},
+	} {
+		inBubble(t, func(t *testing.T, m *mount) {
+			m.enrol()
+			token := ""
+			for _, where := range []string{"through the framework", "from memory", "by an exchange that is shared", "from the storage"} {
+				switch where {
+				case "by an exchange that is shared":
+					m.pass(9 * minute)
+					token = ""
+				case "from the storage":
+					m.restart()
+				}
+				a := m.want(m.do(logical.ReadOperation, "token/acme", test.query), 200)
+				if len(a.warnings) != 1 || !strings.Contains(a.warnings[0], test.want) || len(a.warnings[0]) > 300 {
+					t.Errorf("%s the warnings are %q", where, a.warnings)
+				}
+				if a.token() == "" || token != "" && a.token() != token {
+					t.Errorf("%s the token is %q", where, a.token())
+				}
+				token = a.token()
+			}
+			m.want(m.do(logical.ReadOperation, "token/nobody", test.query), 404, "does not exist")
+			m.want(m.do(logical.ReadOperation, "token/acme", with(test.query, fields{"min_ttl": "soon"})), 400, "min_ttl must be")
+			m.want(m.write("token/acme", test.query), 400, "unknown field")
+			m.want(m.do(logical.ReadOperation, "accounts/acme", test.query), 400, "unknown field")
+		})
+	}
 }
 
 func TestTokenFromMemoryCostsVaultNothing(t *testing.T) {
@@ -213,6 +257,7 @@ func TestTokenFromMemoryCostsVaultNothing(t *testing.T) {
 	}{
 		{"read", logical.ReadOperation, nil},
 		{"read with parameters in the query", logical.ReadOperation, fields{"min_ttl": "3m"}},
+		{"read with an unknown parameter in the query", logical.ReadOperation, fields{"version": "-1"}},
 		{"update", logical.UpdateOperation, nil},
 		{"update with an empty body", logical.UpdateOperation, fields{}},
 		{"update with min_ttl", logical.UpdateOperation, fields{"min_ttl": 200}},
