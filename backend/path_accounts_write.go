@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -55,12 +54,11 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 
 // decodeRefreshToken returns an unset Secret if the field is not given.
 func decodeRefreshToken(name string, data *framework.FieldData, field string) (oauth.Secret, error) {
-	var text string
-	if !given(data, field, &text) {
-		return oauth.Secret{}, nil
-	}
-	text = strings.TrimSpace(text) // one that is read from a file ends in a newline
-	if text == "" {
+	text, ok, err := givenText(data, field, tokenText)
+	switch {
+	case err != nil:
+		return oauth.Secret{}, aboutAccount(name, err)
+	case ok && text == "":
 		// Often a variable of a script is not set.
 		return oauth.Secret{}, invalid("account %q: %s is empty; nothing was changed", name, field)
 	}
@@ -69,13 +67,17 @@ func decodeRefreshToken(name string, data *framework.FieldData, field string) (o
 
 // decodeCredentials returns nil if neither username nor password is given.
 func decodeCredentials(name string, data *framework.FieldData) (*oauth.Credentials, error) {
-	var username, password string
-	hasUsername, hasPassword := given(data, fieldUsername, &username), given(data, fieldPassword, &password)
+	username, hasUsername, err := givenText(data, fieldUsername, labelText)
+	if err != nil {
+		return nil, aboutAccount(name, err)
+	}
+	password, hasPassword, err := givenText(data, fieldPassword, passwordText)
+	if err != nil {
+		return nil, aboutAccount(name, err)
+	}
 	if !hasUsername && !hasPassword {
 		return nil, nil
 	}
-	// A password may end in a space, but one that is read from a file ends in a newline.
-	username, password = strings.TrimSpace(username), strings.TrimRight(password, "\r\n")
 	if username == "" || password == "" {
 		return nil, invalid("account %q: username and password go together, and neither may be empty; nothing was changed", name)
 	}

@@ -198,7 +198,10 @@ func changeClient(name string, old *client, data *framework.FieldData, allowedHo
 		changed := *old
 		c = &changed
 	}
-	newSecret = c.decode(data)
+	newSecret, err = c.decode(data)
+	if err != nil {
+		return nil, false, fmt.Errorf("client %q: %w", name, err)
+	}
 	if err := c.validate(name, allowedHosts); err != nil {
 		return nil, false, err
 	}
@@ -212,8 +215,21 @@ func changeClient(name string, old *client, data *framework.FieldData, allowedHo
 }
 
 // decode takes over the fields that are given, and reports whether client_secret is.
-func (c *client) decode(data *framework.FieldData) (newSecret bool) {
-	given(data, fieldClientID, &c.ID)
+func (c *client) decode(data *framework.FieldData) (newSecret bool, err error) {
+	id, ok, err := givenText(data, fieldClientID, labelText)
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		c.ID = id
+	}
+	secret, newSecret, err := givenText(data, fieldClientSecret, passwordText)
+	if err != nil {
+		return false, err
+	}
+	if newSecret {
+		c.Secret = oauth.NewSecret(secret)
+	}
 	given(data, fieldAuthMethod, &c.AuthMethod)
 	given(data, fieldTokenURL, &c.TokenURL)
 	given(data, fieldAuthorizeURL, &c.AuthorizeURL)
@@ -221,13 +237,10 @@ func (c *client) decode(data *framework.FieldData) (newSecret bool) {
 	given(data, fieldRedirectURIs, &c.RedirectURIs)
 	given(data, fieldScopes, &c.Scopes)
 	given(data, fieldIssuer, &c.Issuer)
-	given(data, fieldCACert, &c.CACert)
-	var secret string
-	newSecret = given(data, fieldClientSecret, &secret)
-	if newSecret {
-		c.Secret = oauth.NewSecret(strings.TrimRight(secret, "\r\n")) // one that is read from a file ends in a newline
+	if given(data, fieldCACert, &c.CACert) {
+		c.CACert = strings.TrimLeft(c.CACert, byteOrderMark)
 	}
-	return newSecret
+	return newSecret, nil
 }
 
 func (b *backend) deleteClient(ctx context.Context, _ *logical.Request, data *framework.FieldData) (*logical.Response, error) {
