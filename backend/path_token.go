@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -65,7 +66,7 @@ func tokenResponseFields() map[string]*framework.FieldSchema {
 			Type: framework.TypeString, Required: true, Description: "The access token.",
 			DisplayAttrs: &framework.DisplayAttributes{Sensitive: true},
 		},
-		fieldTokenType:         {Type: framework.TypeString, Required: true, Description: "Bearer."},
+		fieldTokenType:         {Type: framework.TypeString, Required: true, Description: "The token's type, nearly always Bearer."},
 		fieldScope:             {Type: framework.TypeString, Required: true, Description: "Scope as issued, often empty."},
 		fieldExpireTime:        {Type: framework.TypeTime, Required: true, Description: "When the access token expires. RFC 3339, UTC."},
 		fieldTTL:               {Type: framework.TypeInt64, Required: true, Description: "Seconds until a read will return another token; at least 1."},
@@ -141,7 +142,7 @@ func tokenResponse(answer rotation.Answer) *logical.Response {
 	resp := &logical.Response{
 		Data: map[string]any{
 			fieldAccessToken:       t.Token.Reveal(),
-			fieldTokenType:         "Bearer",
+			fieldTokenType:         cmp.Or(t.TokenType, "Bearer"),
 			fieldScope:             t.Scope,
 			fieldExpireTime:        formatTime(t.Expires),
 			fieldTTL:               seconds(answer.TTL),

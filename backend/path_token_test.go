@@ -363,6 +363,27 @@ func TestTokenIsRefreshedByEveryReadWhereTheAccountSaysSo(t *testing.T) {
 	})
 }
 
+// Pagero's documentation speaks of "Bearer or another type of token".
+func TestTokenIsHandedOutWithItsType(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{"": "Bearer", "Bearer": "Bearer", "jwt-bearer": "jwt-bearer", "DPoP": "DPoP"} {
+		inBubble(t, func(_ *testing.T, m *mount) {
+			m.enrol()
+			m.pagero.set(func(p post) oauth.Result {
+				r := m.pagero.grant(p)
+				r.Tokens.TokenType = sent
+				return r
+			})
+			for range 3 {
+				m.wantData(m.want(m.read("token/acme"), 200), fields{"token_type": want})
+				m.wantData(m.want(m.write("token/acme", nil), 200), fields{"token_type": want})
+				m.restart()
+			}
+			m.wantPosts(1)
+		})
+	}
+}
+
 func TestTokenHasClaimsOnlyWhereTheServerSentThem(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -137,6 +137,7 @@ type Death struct {
 // AccessToken is an access token and what the server said about it.
 type AccessToken struct {
 	Token     oauth.Secret
+	TokenType string // "" is Bearer
 	Scope     string
 	Claims    string
 	HasClaims bool      // the server sent claims, perhaps ""

@@ -218,7 +218,7 @@ func drawAccount(t *rapid.T) Account {
 	if rapid.Bool().Draw(t, "has a token") {
 		issued := drawTime(t, "issued")
 		a.Access = &AccessToken{
-			Token: secret("at"), Scope: rapid.SampledFrom([]string{"", "all"}).Draw(t, "scope"),
+			Token: secret("at"), TokenType: rapid.SampledFrom([]string{"", "Bearer", "DPoP"}).Draw(t, "type"), Scope: rapid.SampledFrom([]string{"", "all"}).Draw(t, "scope"),
 			Issued: issued, Obtained: issued, Expires: issued.Add(drawDuration(t, "lifetime", time.Second, 2*time.Hour)),
 		}
 		if a.Access.HasClaims = rapid.Bool().Draw(t, "has claims"); a.Access.HasClaims {

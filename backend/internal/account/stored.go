@@ -77,12 +77,13 @@ type storedFailure struct {
 }
 
 type storedAccess struct {
-	Token    string    `json:"token"`
-	Scope    string    `json:"scope"`
-	Claims   *string   `json:"claims,omitempty"`
-	Issued   time.Time `json:"issue_time"`
-	Obtained time.Time `json:"obtain_time"`
-	Expires  time.Time `json:"expire_time"`
+	Token     string    `json:"token"`
+	TokenType string    `json:"token_type,omitempty"`
+	Scope     string    `json:"scope"`
+	Claims    *string   `json:"claims,omitempty"`
+	Issued    time.Time `json:"issue_time"`
+	Obtained  time.Time `json:"obtain_time"`
+	Expires   time.Time `json:"expire_time"`
 }
 
 type storedCredentials struct {
@@ -109,7 +110,7 @@ func Encode(a *Account) []byte {
 		s.Grants[i] = encodeGrant(&a.Grants[i])
 	}
 	if t := a.Access; t != nil {
-		s.Access = &storedAccess{Token: t.Token.Reveal(), Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
+		s.Access = &storedAccess{Token: t.Token.Reveal(), TokenType: t.TokenType, Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
 		if t.HasClaims {
 			s.Access.Claims = &t.Claims
 		}
@@ -165,7 +166,7 @@ func Decode(b []byte) (*Account, error) {
 		a.Grants = append(a.Grants, decodeGrant(&s.Grants[i]))
 	}
 	if t := s.Access; t != nil {
-		a.Access = &AccessToken{Token: oauth.NewSecret(t.Token), Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
+		a.Access = &AccessToken{Token: oauth.NewSecret(t.Token), TokenType: t.TokenType, Scope: t.Scope, Issued: t.Issued, Obtained: t.Obtained, Expires: t.Expires}
 		if t.Claims != nil {
 			a.Access.Claims, a.Access.HasClaims = *t.Claims, true
 		}

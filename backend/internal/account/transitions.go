@@ -211,6 +211,7 @@ func (a *Account) endOf(i int) string {
 func (o Outcome) accessToken() *AccessToken {
 	return &AccessToken{
 		Token:     o.Tokens.AccessToken,
+		TokenType: o.Tokens.TokenType,
 		Scope:     o.Tokens.Scope,
 		Claims:    o.Tokens.Claims,
 		HasClaims: o.Tokens.HasClaims,

@@ -63,10 +63,10 @@ func TestOutcomeOfAnExchangeDecidesTheStateAndWhatFollows(t *testing.T) {
 
 func TestSuccessIsWrittenDown(t *testing.T) {
 	r := succeeded("rt2")
-	r.Tokens.Scope, r.Tokens.Claims, r.Tokens.HasClaims = "all", "c", true
+	r.Tokens.TokenType, r.Tokens.Scope, r.Tokens.Claims, r.Tokens.HasClaims = "DPoP", "all", "c", true
 	a, _ := accountOf(grantOf("rt", refused(1))).refresh(r)
 	want := AccessToken{
-		Token: secret("at-rt2"), Scope: "all", Claims: "c", HasClaims: true,
+		Token: secret("at-rt2"), TokenType: "DPoP", Scope: "all", Claims: "c", HasClaims: true,
 		Issued: noon, Obtained: noon.Add(time.Second), Expires: noon.Add(600 * time.Second),
 	}
 	if !reflect.DeepEqual(*a.Access, want) {
