@@ -121,10 +121,10 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 	return b, nil
 }
 
-// HandleRequest answers a read of a token before the framework sees the request,
+// handleRequest answers a read of a token before the framework sees the request,
 // because the framework asks Vault for its replication state over RPC for every
 // request. That costs a third of a cached read.
-func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+func (b *backend) handleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if name, ok := strings.CutPrefix(req.Path, tokenPrefix); ok {
 		resp, err := b.quickToken(ctx, name, req)
 		if err != nil {
@@ -145,10 +145,10 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	return resp, err
 }
 
-// HandleExistenceCheck is called by Vault before each write. Vault logs the error that
+// handleExistenceCheck is called by Vault before each write. Vault logs the error that
 // it returns. Whether a thing exists depends on its name only, so the fields are not
 // looked at: the write refuses them, without a line in Vault's log.
-func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
+func (b *backend) handleExistenceCheck(ctx context.Context, req *logical.Request) (checked, exists bool, err error) {
 	named := *req
 	named.Data = nil
 	return b.Backend.HandleExistenceCheck(ctx, &named)

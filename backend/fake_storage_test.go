@@ -35,6 +35,7 @@ type fault struct {
 	err   error  // nil for errStorage
 	after bool   // the operation takes effect, and then it fails
 	skip  int    // the number of operations that succeed before
+	panic bool   // it does not fail, it panics
 }
 
 func (f fault) String() string {
@@ -100,6 +101,9 @@ func (s *faultyStorage) run(ctx context.Context, v verb, key string, do func() e
 		return err
 	}
 	failure := s.begin(v, key)
+	if failure != nil && failure.panic {
+		panic("simulated panic")
+	}
 	if failure != nil && !failure.after {
 		return failure.err
 	}
