@@ -133,7 +133,39 @@ type spareError struct {
 func (e *spareError) Error() string { return e.err.Error() }
 func (e *spareError) Unwrap() error { return e.err }
 
+// maxParameterBytes bounds what a stranger may send as one parameter.
+const maxParameterBytes = 4 << 10
+
+// checkLengths refuses a callback with a long parameter, before anything is done with it.
+func checkLengths(data *framework.FieldData) error {
+	for _, field := range []string{fieldState, fieldCode, fieldIss, fieldError} {
+		if len(data.Get(field).(string)) > maxParameterBytes {
+			return invalid("%s is longer than %d bytes, so this answer to a login is not taken; nothing was changed; begin a new login with a write to authorize/<account>",
+				field, maxParameterBytes)
+		}
+	}
+	return nil
+}
+
+// errLookingUp is all that a stranger learns of a failure of the storage.
+var errLookingUp = errors.New("the login could not be looked up, because Vault's storage failed; nothing was changed; try again")
+
+// withoutCause logs an error that is about Vault, and returns one for the person in the
+// browser, who need not know how Vault stores its data.
+func (b *backend) withoutCause(l *pendinglogin.Login, err error) error {
+	if errors.Is(err, rotation.ErrReadOnly) || statusOf(err) != http.StatusInternalServerError {
+		return err
+	}
+	b.Logger().Error("a login could not be completed", "account", l.Account, "client", l.Client, "error", err)
+	return aboutAccount(l.Account, errCompleting)
+}
+
+var errCompleting = errors.New("the login could not be completed, because Vault's storage failed or the plugin has a defect; Vault's log says why; try again")
+
 func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) (*completed, error) {
+	if err := checkLengths(data); err != nil {
+		return nil, err
+	}
 	if err := b.writable(); err != nil {
 		return nil, err
 	}
@@ -143,9 +175,13 @@ func (b *backend) completeLogin(ctx context.Context, data *framework.FieldData) 
 		return nil, errNoLogin
 	}
 	if err != nil {
-		return nil, fmt.Errorf("storage failed while looking for the login: %w; nothing was changed; try again", err)
+		b.Logger().Error("a login could not be looked up", "error", err)
+		return nil, errLookingUp
 	}
 	done, err := b.completeKnownLogin(ctx, state, l, data)
+	if err != nil {
+		err = b.withoutCause(l, err)
+	}
 	if err != nil && l.AsSpare && !errors.Is(err, errNoLogin) {
 		err = &spareError{l.Account, err}
 	}
@@ -228,7 +264,7 @@ func (b *backend) beginSpare(ctx context.Context, c *client, first *pendinglogin
 	l.AndSpare, l.AsSpare, l.Expires = false, true, now().Add(defaultLoginTTL)
 	next, err := b.beginLogin(ctx, c, l, "") // without a prompt: the user has a session at the server
 	if err != nil {
-		done.warnings = append(done.warnings, "the login for the spare grant could not begin: "+err.Error())
+		done.warnings = append(done.warnings, "the login for the spare grant could not begin: "+b.withoutCause(&l, err).Error())
 		return
 	}
 	done.next = next

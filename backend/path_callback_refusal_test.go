@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"errors"
 	"fmt"
+	"html"
 	"slices"
 	"strings"
 	"sync"
@@ -246,4 +248,83 @@ func TestCallbackFailsWithTheStorageAndSpendsNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The text of a storage error may name Vault's hosts and keys.
+func TestStrangersAtTheCallbackLearnNothingOfTheStorage(t *testing.T) {
+	t.Parallel()
+	cause := errors.New(`Get "http://10.20.30.40:8500/v1/kv/vault/logical/login": dial tcp 10.20.30.40:8500: connection refused`)
+	for _, f := range []fault{
+		{verb: get, key: "login/"},
+		{verb: get, key: "client/"},
+		{verb: get, key: "account/"},
+		{verb: get, key: "config"},
+		{verb: remove, key: "login/"},
+	} {
+		f.err = cause
+		t.Run(f.String(), func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, m *mount) {
+				m.withLogins()
+				known, form := m.authorizeAccount(nil).Get("state"), m.authorizeAccount(fields{"response_mode": "form_post"}).Get("state")
+				m.restart()
+				m.storage.fail(f)
+				for _, state := range []string{known, form, "", "forged", formPostState + "forged"} {
+					data := fields{"state": state, "code": codeOne}
+					for _, a := range []answer{m.visit(data), m.do(logical.UpdateOperation, "callback", data)} {
+						if a.status != 500 && a.status != 400 || f.key == "login/" && f.verb == get && a.status != 500 {
+							t.Errorf("%s", a)
+						}
+						shown := a.text + a.page
+						if strings.Contains(shown, "10.20.30.40") || strings.Contains(shown, "kv/vault") {
+							t.Errorf("the answer shows the storage: %s", a)
+						}
+						if a.status == 500 && (!strings.Contains(html.UnescapeString(shown), "Vault's storage failed") || !strings.Contains(shown, "try again")) {
+							t.Errorf("the answer does not say what to do: %s", a)
+						}
+					}
+				}
+				if !strings.Contains(m.log.String(), "10.20.30.40") {
+					t.Error("the cause is not in the log")
+				}
+				m.wantPosts(0)
+				m.storage.mend()
+				m.wantPage(m.visit(fields{"state": known, "code": codeOne}), 200)
+			})
+		})
+	}
+}
+
+func TestSpareLoginThatCannotBeginDoesNotShowTheStorage(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(fields{"spare": true})
+		m.storage.fail(fault{verb: put, key: "login/", err: errors.New("dial tcp 10.20.30.40:8500")})
+		page := m.wantPage(m.visit(fields{"state": l.Get("state"), "code": codeOne}), 200, "the login for the spare grant could not begin").page
+		if strings.Contains(page, "10.20.30.40") || !strings.Contains(m.log.String(), "10.20.30.40") {
+			t.Errorf("the cause is on the page, or not in the log:\n%s", page)
+		}
+	})
+}
+
+func TestCallbackParametersAreBounded(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, m *mount) {
+		m.withLogins()
+		state := m.authorizeAccount(nil).Get("state")
+		operations, logged := m.storage.count(), len(m.log.String())
+		for _, field := range []string{"state", "code", "iss", "error"} {
+			for _, length := range []int{4097, 1 << 20} {
+				data := with(fields{"state": state, "code": codeOne}, fields{field: strings.Repeat("x", length)})
+				m.wantPage(m.visit(data), 400, field+" is longer than 4096 bytes", "new link")
+				m.want(m.do(logical.UpdateOperation, "callback", data), 400, field+" is longer than 4096 bytes")
+			}
+		}
+		if n := m.storage.count() - operations; n != 0 || len(m.log.String()) != logged {
+			t.Errorf("a long parameter caused %d storage operations, and the log %s", n, m.log.String()[logged:])
+		}
+		m.wantPosts(0)
+		m.wantPage(m.visit(fields{"state": state, "code": codeOne + strings.Repeat("x", 4096-len(codeOne))}), 200)
+	})
 }
