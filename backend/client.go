@@ -65,8 +65,12 @@ func (c *client) validate(name string, allowedHosts []string) error {
 		}
 	}
 	if c.Issuer != "" {
-		if u, err := parseEndpoint(fieldIssuer, c.Issuer); err != nil || u.RawQuery != "" {
-			return invalid("client %q: issuer must be an https URL without a query or a fragment (RFC 8414)", name)
+		u, err := parseEndpoint(fieldIssuer, c.Issuer)
+		if err != nil {
+			return invalid("client %q: %v", name, err)
+		}
+		if u.RawQuery != "" {
+			return invalid("client %q: issuer must not have a query (RFC 8414)", name)
 		}
 	}
 	if c.CACert != "" {

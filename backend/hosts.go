@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// numberPattern is the last label of a name that browsers and some resolvers take for an
+// address, such as 127.1 or 0x7f000001.
+var numberPattern = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)$`)
+
 var hostNamePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
 // normalizeHostPattern checks an entry of allowed_hosts: a host name, an IP
@@ -16,7 +20,7 @@ func normalizeHostPattern(pattern string) (string, error) {
 	if ip := net.ParseIP(strings.Trim(normal, "[]")); ip != nil {
 		return ip.String(), nil
 	}
-	if name := strings.TrimPrefix(normal, "*."); !hostNamePattern.MatchString(name) {
+	if name := strings.TrimPrefix(normal, "*."); !isHostName(name) {
 		return "", invalid("an entry of allowed_hosts is not a host name, an IP address or *.domain (no scheme, no port)")
 	}
 	return normal, nil
@@ -40,6 +44,12 @@ func hostAllowed(u *url.URL, patterns []string) bool {
 	return false
 }
 
+// isHostName reports whether a name in lower case is a host's. Only ASCII counts: what
+// looks like a dot or a slash in another script may be one to a browser or a proxy.
+func isHostName(name string) bool {
+	return hostNamePattern.MatchString(name) && !numberPattern.MatchString(name)
+}
+
 // parseEndpoint checks the URL of an endpoint: https, or http to this machine.
 func parseEndpoint(field, text string) (*url.URL, error) {
 	u, err := url.Parse(text)
@@ -51,6 +61,8 @@ func parseEndpoint(field, text string) (*url.URL, error) {
 		return nil, invalid("%s must not contain a user name or password", field)
 	case u.Fragment != "":
 		return nil, invalid("%s must not have a fragment", field)
+	case net.ParseIP(u.Hostname()) == nil && !isHostName(strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))):
+		return nil, invalid("%s must have a host name of ASCII letters, digits, hyphens and full stops (an international name in its xn-- form), or an IP address", field)
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
 		return u, nil
 	}

@@ -33,7 +33,7 @@ func TestHostPatternsThatAreNoneAreRefused(t *testing.T) {
 	for _, pattern := range []string{
 		"", " ", ".", "*", "*.", "*.*.com", "sso.*.com", "sso*.pageroonline.com", "**.pageroonline.com",
 		"https://sso.pageroonline.com", "sso.pageroonline.com:443", "[::1]:8200", "sso.pageroonline.com/path",
-		"user@sso.pageroonline.com", "-a.example", "a-.example", "a..example", ".example", "a b", "a,b", "sso.pägero.com",
+		"127.1", "0x7f.1", "2130706433", "user@sso.pageroonline.com", "-a.example", "a-.example", "a..example", ".example", "a b", "a,b", "sso.pägero.com",
 	} {
 		got, err := normalizeHostPattern(pattern)
 		if err == nil {
@@ -107,12 +107,35 @@ var endpointsRefused = []struct{ url, reason string }{
 	{"https://user:" + canary + "@sso.pageroonline.com/token", "user name or password"},
 	{"https://user@sso.pageroonline.com/token", "user name or password"},
 	{"https://sso.pageroonline.com/token#" + canary, "fragment"},
+	{"https://evil.com%ef%bc%8f.pageroonline.com/token", "must have a host name of ASCII"}, // a fullwidth slash
+	{"https://evil.com\uff0f.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://evil.com\u3002pageroonline.com/token", "must have a host name of ASCII"}, // an ideographic full stop
+	{"https://evil.com;.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://evil.com,.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://evil.com'.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://evil.com%26.pageroonline.com/token", "not an absolute URL"},
+	{"https://evil.com&.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://evil.com=.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://*.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://p\u00e4gero.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://\u0430.pageroonline.com/token", "must have a host name of ASCII"}, // a Cyrillic letter
+	{"https://a\u200b.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://_.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://a..pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://-.pageroonline.com/token", "must have a host name of ASCII"},
+	{"https://sso.pageroonline.com../token", "must have a host name of ASCII"},
+	{"https://127.1/token", "must have a host name of ASCII"},
+	{"https://2130706433/token", "must have a host name of ASCII"},
+	{"https://0x7f000001/token", "must have a host name of ASCII"},
+	{"https://[fe80::1%25eth0]/token", "must have a host name of ASCII"},
 }
 
 func TestEndpointsMustBeHTTPSExceptOnThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{
 		"https://sso.pageroonline.com/oauth/v2/oauth-token", "HTTPS://sso.pageroonline.com", "https://sso.pageroonline.com:8443/x?tenant=1",
+		"https://xn--pgero-gra.example/token", "https://sso.pageroonline.com./token", "https://3com.example/token", "https://a1/token", "https://192.0.2.1/token", "https://[2001:db8::1]/token",
 		"http://localhost:9000/token", "http://LOCALHOST/token", "http://127.0.0.1/token", "http://127.9.9.9/token", "http://[::1]:9000/token",
 	} {
 		if _, err := parseEndpoint("token_url", good); err != nil {

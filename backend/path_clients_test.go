@@ -108,6 +108,14 @@ func TestClientRefusesWhatMakesNoSense(t *testing.T) {
 		{with(minimalClient, fields{"client_secret_set": true}), "client_secret_set"},
 		{with(minimalClient, fields{"previous_client_secret": clientSecret}), "previous_client_secret"},
 	}
+	for _, bad := range endpointsRefused {
+		if bad.url != "" {
+			tests = append(tests, refusal{with(minimalClient, fields{"issuer": bad.url}), "issuer"})
+		}
+		if bad.url != "" && !strings.Contains(bad.url, ",") { // it would be two
+			tests = append(tests, refusal{with(minimalClient, fields{"redirect_uris": []string{redirectURI, bad.url}}), "redirect_uris"})
+		}
+	}
 	for _, field := range []string{"token_url", "authorize_url", "revoke_url"} {
 		for _, bad := range endpointsRefused {
 			tests = append(tests, refusal{with(minimalClient, fields{field: bad.url}), field})
