@@ -197,10 +197,8 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 		return nil, &notFoundError{fmt.Sprintf("account %q: the client %q of this login does not exist any more; nothing was changed; "+
 			"create it with a write to clients/%s, or begin a new login with a write to authorize/%s", l.Account, l.Client, l.Client, l.Account)}
 	}
-	if iss := data.Get(fieldIss).(string); c.Issuer != "" && iss != c.Issuer { // RFC 9207, section 2.4
-		b.Logger().Warn("the answer to a login names another issuer, or none", "account", l.Account, "client", l.Client)
-		return nil, invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; "+
-			"if the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
+	if err := b.checkIssuer(c.Issuer, data.Get(fieldIss).(string), l); err != nil {
+		return nil, err
 	}
 	if text := data.Get(fieldError).(string); text != "" {
 		return nil, b.endLogin(ctx, state, l, oauth.RegisteredCode(text))
@@ -226,6 +224,23 @@ func (b *backend) completeKnownLogin(ctx context.Context, state oauth.Secret, l 
 		b.beginSpare(ctx, c, l, done)
 	}
 	return done, nil
+}
+
+// checkIssuer refuses an answer of another authorization server than the client's (RFC
+// 9207, section 2.4). wanted is "" if the client does not say which.
+func (b *backend) checkIssuer(wanted, iss string, l *pendinglogin.Login) error {
+	switch {
+	case wanted == "" || iss == wanted:
+		return nil
+	case iss == "":
+		b.Logger().Warn("the answer to a login names no issuer", "account", l.Account, "client", l.Client)
+		return invalid("account %q: the answer names no issuer (iss), but client %q has one; nothing was changed; "+
+			"if the server sends none, empty the issuer with a write of issuer= to clients/%s", l.Account, l.Client, l.Client)
+	default:
+		b.Logger().Warn("the answer to a login names another issuer", "account", l.Account, "client", l.Client)
+		return invalid("account %q: the answer does not come from the issuer of client %q (iss); nothing was changed; "+
+			"if the server is the right one, correct clients/%s (issuer)", l.Account, l.Client, l.Client)
+	}
 }
 
 // claimLogin makes a login used that the server has ended with an error.

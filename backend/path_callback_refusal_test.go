@@ -29,8 +29,10 @@ var refusedVisits = []struct {
 	{"half a state", func(s string) fields { return fields{"state": s[:len(s)/2], "code": codeOne} }, 400, "not known here any more", 0},
 	{"state with something behind it", func(s string) fields { return fields{"state": s + "x", "code": codeOne} }, 400, "not known here any more", 0},
 	{"no code", func(s string) fields { return fields{"state": s, "iss": issuer} }, 400, "no code", 0},
-	{"wrong issuer", func(s string) fields { return fields{"state": s, "code": codeOne, "iss": "https://evil.example.com"} }, 400, "issuer", 0},
-	{"no issuer", func(s string) fields { return fields{"state": s, "code": codeOne} }, 400, "issuer", 0},
+	{"wrong issuer", func(s string) fields { return fields{"state": s, "code": codeOne, "iss": "https://evil.example.com"} }, 400, "does not come from the issuer", 0},
+	{"no issuer", func(s string) fields { return fields{"state": s, "code": codeOne} }, 400, "names no issuer", 0},
+	{"empty issuer", func(s string) fields { return fields{"state": s, "code": codeOne, "iss": ""} }, 400, "names no issuer", 0},
+	{"cancelled without an issuer", func(s string) fields { return fields{"state": s, "error": "access_denied"} }, 400, "names no issuer", 0},
 	{"cancelled", func(s string) fields { return fields{"state": s, "iss": issuer, "error": "access_denied"} }, 400, "the login was cancelled", 0},
 	{"cancelled by another issuer", func(s string) fields { return fields{"state": s, "iss": "x", "error": "access_denied"} }, 400, "issuer", 0},
 	{"unknown error", func(s string) fields {
@@ -71,6 +73,19 @@ func TestCallbacksThatAreRefusedChangeNothing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Few servers send iss. An issuer that was written all the same must be emptied.
+func TestLoginGoesOnOnceTheIssuerIsEmptied(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		m.want(m.write("clients/default", fields{"issuer": issuer}), 204)
+		data := fields{"state": m.authorizeAccount(nil).Get("state"), "code": codeOne}
+		m.want(m.do(logical.UpdateOperation, "callback", data), 400, `account "acme"`, "names no issuer (iss)", "a write of issuer= to clients/default")
+		m.want(m.write("clients/default", fields{"issuer": ""}), 204)
+		m.want(m.do(logical.UpdateOperation, "callback", data), 200)
+	})
 }
 
 func TestStateWorksOnce(t *testing.T) {
