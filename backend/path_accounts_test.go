@@ -360,3 +360,16 @@ func TestAccountExistenceTellsCreateFromUpdate(t *testing.T) {
 		}
 	})
 }
+
+func TestAccountRefusesTheTokenOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.enrol()
+		for _, path := range []string{"accounts/new", "accounts/other"} {
+			m.want(m.write(path, fields{"refresh_token": firstToken + "\n"}), 400, `the account "acme" holds this refresh_token already`, "log in once more")
+		}
+		m.want(m.read("accounts/new"), 404)
+		m.want(m.delete("accounts/acme"), 204)
+		m.want(m.write("accounts/new", fields{"refresh_token": firstToken}), 204)
+	})
+}

@@ -1,6 +1,8 @@
 package account
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -87,6 +89,34 @@ func (g *Grant) began(t oauth.Secret) bool {
 // hasSeen reports whether a refresh token was written to this account before.
 func (a *Account) hasSeen(t oauth.Secret) bool {
 	return slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.began(t) }) || slices.Contains(a.RetiredHashes, hash(t))
+}
+
+// TokenID tells refresh tokens apart without telling them: the first 8 bytes of the
+// SHA-256.
+type TokenID [8]byte
+
+// IDOf returns the id of a refresh token.
+func IDOf(t oauth.Secret) TokenID {
+	sum := sha256.Sum256([]byte(t.Reveal()))
+	return TokenID(sum[:8])
+}
+
+// TokenIDs returns the ids of the refresh tokens that another account must not present:
+// the newest of each grant, and the one that began it.
+func (a *Account) TokenIDs() []TokenID {
+	ids := make([]TokenID, 0, 2*len(a.Grants))
+	for i := range a.Grants {
+		g := &a.Grants[i]
+		ids = append(ids, IDOf(g.RefreshToken))
+		var first TokenID
+		if len(g.FirstTokenHash) < 2*len(first) {
+			continue
+		}
+		if _, err := hex.Decode(first[:], []byte(g.FirstTokenHash[:2*len(first)])); err == nil && !slices.Contains(ids, first) {
+			ids = append(ids, first)
+		}
+	}
+	return ids
 }
 
 func newGrant(refreshToken oauth.Secret, now time.Time) Grant {

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -371,5 +372,23 @@ func TestDeathOfAGrantThatWaitsRemovesNoOther(t *testing.T) {
 	a := accountOf(grantOf("a"), grantOf("a"))
 	if a, _ = a.exchange(1, rejected(oauth.CodeInvalidGrant)); len(a.Grants) != 1 {
 		t.Errorf("%d grants are left", len(a.Grants))
+	}
+}
+
+func TestTokenIDsAreOfTheNewestAndTheFirstTokenOfEachGrant(t *testing.T) {
+	a := accountOf(grantOf("new"), grantOf("spare"))
+	a.Grants[0].FirstTokenHash = hash(secret("first"))
+	want := []TokenID{IDOf(secret("new")), IDOf(secret("first")), IDOf(secret("spare"))}
+	if got := a.TokenIDs(); !slices.Equal(got, want) {
+		t.Errorf("%x, want %x", got, want)
+	}
+	for _, odd := range []string{"", "00", "not a hash at all"} {
+		a.Grants[0].FirstTokenHash = odd
+		if got := a.TokenIDs(); !slices.Equal(got, []TokenID{want[0], want[2]}) {
+			t.Errorf("with %q: %x", odd, got)
+		}
+	}
+	if got := (&Account{}).TokenIDs(); len(got) != 0 {
+		t.Errorf("%x", got)
 	}
 }

@@ -127,8 +127,7 @@ func (b *background) summarize(name string, a *account.Account) (summary, accoun
 	attention, from := a.Attention(name, c.Now)
 	s := summary{
 		state: a.State(), spare: a.SpareState(), unsaved: a.Unsaved, attention: attention, from: from.Unix(),
-		used: a.IdleSince().Unix(), client: a.Client, waiting: a.WaitsForClient(), settings: generation,
-		rate: float32(a.TaskRate(c, settings.KeepaliveInterval)),
+		used: a.IdleSince().Unix(), client: a.Client, tokens: a.TokenIDs(), waiting: a.WaitsForClient(), settings: generation,
 	}
 	if end := a.AuthorizationEnd(settings.AuthorizationLifetime); !end.IsZero() && s.state != account.StateDead {
 		s.expires = end.Unix()

@@ -90,7 +90,7 @@ func TestAutoRefreshEndsWhereItIsSwitchedOffOrTheAccountIsDeleted(t *testing.T) 
 			t.Fatal(err)
 		}
 		f.ticked(time.Hour)
-		f.wantPosts("rt-0", "rt-0")
+		f.wantPosts("rt-0", "rt-0 of beta")
 		if marks, err := f.storage.List(t.Context(), autoPrefix); err != nil || len(marks) > 0 {
 			t.Errorf("%q, %v", marks, err)
 		}

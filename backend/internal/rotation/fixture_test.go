@@ -71,10 +71,13 @@ func (f *fixture) restart(process string) {
 	})
 }
 
-// enrol stores an account with a refresh token "rt-0".
+// enrol stores an account with a refresh token: "rt-0" for acme.
 func (f *fixture) enrol(name string, more ...func(*account.Change)) {
 	f.t.Helper()
 	c := account.Change{RefreshToken: oauth.NewSecret("rt-0")}
+	if name != "acme" {
+		c.RefreshToken = oauth.NewSecret("rt-0 of " + name)
+	}
 	for _, change := range more {
 		change(&c)
 	}

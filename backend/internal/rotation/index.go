@@ -18,6 +18,8 @@ import (
 type accountIndex struct {
 	mu    sync.Mutex
 	known map[string]summary
+	// holders says which account holds a refresh token.
+	holders map[account.TokenID]string
 	// due holds the accounts that have a task, by the millisecond in which it is due.
 	due *queue.PriorityQueue
 	// inProgress holds the accounts whose tasks are in progress. They are not in due.
@@ -42,14 +44,14 @@ type summary struct {
 	attention *account.Problem // nil if nothing is wrong
 	from      int64            // from when on attention needs a person, in Unix seconds
 	client    string
-	waiting   bool    // its next exchange waits for its client or its token endpoint
-	rate      float32 // exchanges a second that it takes in the background
-	settings  int     // the generation of the mount's settings that this is based on
+	tokens    []account.TokenID // that it is known to hold
+	waiting   bool              // its next exchange waits for its client or its token endpoint
+	settings  int               // the generation of the mount's settings that this is based on
 }
 
 func newAccountIndex() *accountIndex {
 	return &accountIndex{
-		known: map[string]summary{}, due: queue.New(), inProgress: map[string]*change{}, wake: make(chan struct{}, 1),
+		known: map[string]summary{}, holders: map[account.TokenID]string{}, due: queue.New(), inProgress: map[string]*change{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -57,8 +59,64 @@ func newAccountIndex() *accountIndex {
 func (x *accountIndex) set(name string, s summary, next account.Task) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.known[name] = s
+	x.learn(name, s)
 	x.schedule(name, next)
+}
+
+// learn takes over what is known of an account.
+func (x *accountIndex) learn(name string, s summary) {
+	x.letGo(name, x.known[name].tokens...)
+	for _, id := range s.tokens {
+		if _, held := x.holders[id]; !held {
+			x.holders[id] = name
+		}
+	}
+	x.known[name] = s
+}
+
+func (x *accountIndex) letGo(name string, tokens ...account.TokenID) {
+	for _, id := range tokens {
+		if x.holders[id] == name {
+			delete(x.holders, id)
+		}
+	}
+}
+
+// claim notes that an account is about to hold refresh tokens, before they are written.
+// If another account holds one, it claims none, and returns that account and its token.
+// writing means that the other account is being given the token at this moment.
+func (x *accountIndex) claim(name string, tokens []account.TokenID) (holder string, held account.TokenID, writing bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, id := range tokens {
+		if other, ok := x.holders[id]; ok && other != name {
+			return other, id, !slices.Contains(x.known[other].tokens, id)
+		}
+	}
+	for _, id := range tokens {
+		x.holders[id] = name
+	}
+	return "", account.TokenID{}, false
+}
+
+// unclaimUnwritten takes back the claim of an account to tokens that it is not known to
+// hold since.
+func (x *accountIndex) unclaimUnwritten(name string, tokens []account.TokenID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	known := x.known[name].tokens
+	for _, id := range tokens {
+		if !slices.Contains(known, id) {
+			x.letGo(name, id)
+		}
+	}
+}
+
+// unclaim takes back the claim of an account that does not hold a token any more.
+func (x *accountIndex) unclaim(name string, id account.TokenID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.letGo(name, id)
 }
 
 // schedule puts an account into the queue. If its task is in progress, done does.
@@ -88,13 +146,14 @@ func (x *accountIndex) setUnknown(name string, s summary, next account.Task, sti
 	if old, known := x.known[name]; known && old.settings == s.settings || !still() {
 		return
 	}
-	x.known[name] = s
+	x.learn(name, s)
 	x.schedule(name, next)
 }
 
 func (x *accountIndex) forget(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.letGo(name, x.known[name].tokens...)
 	delete(x.known, name)
 	_, _ = x.due.PopByKey(name)
 }

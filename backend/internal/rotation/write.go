@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 )
@@ -45,6 +46,11 @@ func (l *lockedAccount) write(ctx context.Context, change account.Change) (warni
 	if err != nil {
 		return nil, err
 	}
+	tokens := added(old, a)
+	if err := l.claimTokens(tokens, change); err != nil {
+		return nil, err
+	}
+	defer l.m.index.unclaimUnwritten(l.name, tokens)
 	if err := l.mark(ctx, old, a); err != nil {
 		return nil, err
 	}
@@ -80,6 +86,46 @@ func (l *lockedAccount) apply(ctx context.Context, old *account.Account, change 
 			"the client %q does not exist; create it first with a write to clients/%s", a.Client, a.Client)}
 	}
 	return a, warnings, nil
+}
+
+// added returns the refresh tokens that a write adds to an account.
+func added(old, a *account.Account) []account.TokenID {
+	tokens := a.TokenIDs()
+	if old == nil {
+		return tokens
+	}
+	before := old.TokenIDs()
+	return slices.DeleteFunc(tokens, func(id account.TokenID) bool { return slices.Contains(before, id) })
+}
+
+// claimTokens refuses refresh tokens that another account is known to hold. Two accounts
+// cannot be given one token at the same time either.
+func (l *lockedAccount) claimTokens(tokens []account.TokenID, change account.Change) error {
+	for range len(tokens) + 1 { // each round but the last finds that a holder is out of date
+		holder, held, writing := l.m.index.claim(l.name, tokens)
+		if holder == "" {
+			return nil
+		}
+		if !writing && l.outOfDate(holder, held) {
+			l.m.index.unclaim(holder, held)
+			continue
+		}
+		field := "refresh_token"
+		if held == account.IDOf(change.SpareRefreshToken) {
+			field = "spare_refresh_token"
+		}
+		return &account.Error{Kind: account.KindInvalid, Account: l.name, Text: fmt.Sprintf(
+			"the account %q holds this %s already; a refresh token works once, so two accounts with it would end each other's grant; "+
+				"nothing was changed; log in once more for this account", holder, field)}
+	}
+	return contended(l.name)
+}
+
+// outOfDate reports whether another account does not hold a token any more: another node
+// may have deleted it, or given it another grant.
+func (l *lockedAccount) outOfDate(other string, id account.TokenID) bool {
+	a, err := l.m.peek(other)
+	return err == nil && (a == nil || !slices.Contains(a.TokenIDs(), id))
 }
 
 // mark marks an account that becomes one that is refreshed in the background, before
