@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -202,5 +203,22 @@ func TestNoSecretOfALoginGetsOut(t *testing.T) {
 				t.Errorf("a secret is in\n%s", text)
 			}
 		}
+	})
+}
+
+// The login for the spare has a time of its own. If it ended with the first one's, it
+// would have ended before the browser got there.
+func TestSpareLoginHasItsOwnTime(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(_ *testing.T, m *mount) {
+		m.withLogins()
+		l := m.authorizeAccount(fields{"spare": true, "ttl": "1h"})
+		m.pass(time.Hour - time.Second)
+		a := m.want(m.do(logical.UpdateOperation, "callback", fields{"state": l.Get("state"), "code": codeOne}), 200)
+		m.wantData(a, fields{"spare": "none", "expire_time": "2000-01-01T01:09:59Z"})
+		next := m.loginOf(a)
+		m.pass(defaultLoginTTL - time.Second)
+		m.want(m.do(logical.UpdateOperation, "callback", fields{"state": next.Get("state"), "code": codeTwo}), 200)
+		m.wantData(m.read("accounts/acme"), fields{"spare": "ready"})
 	})
 }

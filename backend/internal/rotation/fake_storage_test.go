@@ -24,6 +24,8 @@ type fault struct {
 	err   error
 	// late means that the operation took effect all the same.
 	late bool
+	// deaf means that the operation goes on although its context has ended.
+	deaf bool
 }
 
 var errDisk = errors.New("disk on fire")
@@ -39,7 +41,10 @@ func (m *memory) do(ctx context.Context, verb, key string, effect func()) error 
 	if ask != nil {
 		f = ask(verb, key)
 	}
-	if f.delay > 0 {
+	switch {
+	case f.deaf:
+		<-time.After(f.delay)
+	case f.delay > 0:
 		select {
 		case <-time.After(f.delay):
 		case <-ctx.Done():
