@@ -138,7 +138,10 @@ const maxParameterBytes = 4 << 10
 
 // checkLengths refuses a callback with a long parameter, before anything is done with it.
 func checkLengths(data *framework.FieldData) error {
-	for _, field := range []string{fieldState, fieldCode, fieldIss, fieldError} {
+	if len(data.Get(fieldState).(string)) > maxParameterBytes {
+		return errNoLogin
+	}
+	for _, field := range []string{fieldCode, fieldIss, fieldError} {
 		if len(data.Get(field).(string)) > maxParameterBytes {
 			return invalid("%s is longer than %d bytes, so this answer to a login is not taken; nothing was changed; begin a new login with a write to authorize/<account>",
 				field, maxParameterBytes)

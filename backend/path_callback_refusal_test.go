@@ -329,11 +329,13 @@ func TestCallbackParametersAreBounded(t *testing.T) {
 		m.withLogins()
 		state := m.authorizeAccount(nil).Get("state")
 		operations, logged := m.storage.count(), len(m.log.String())
-		for _, field := range []string{"state", "code", "iss", "error"} {
+		for field, text := range map[string]string{
+			"state": "not known here any more", "code": "code is longer than 4096 bytes", "iss": "iss is longer than 4096 bytes", "error": "error is longer than 4096 bytes",
+		} {
 			for _, length := range []int{4097, 1 << 20} {
 				data := with(fields{"state": state, "code": codeOne}, fields{field: strings.Repeat("x", length)})
-				m.wantPage(m.visit(data), 400, field+" is longer than 4096 bytes", "new link")
-				m.want(m.do(logical.UpdateOperation, "callback", data), 400, field+" is longer than 4096 bytes")
+				m.wantPage(m.visit(data), 400, text, "new link")
+				m.want(m.do(logical.UpdateOperation, "callback", data), 400, text)
 			}
 		}
 		if n := m.storage.count() - operations; n != 0 || len(m.log.String()) != logged {
