@@ -7,20 +7,21 @@ import (
 	"net/url"
 )
 
-// AuthorizationRequest is what a browser is sent to the authorization endpoint
-// with (RFC 6749, section 4.1.1), with PKCE (RFC 7636) in its S256 form always.
+// AuthorizationRequest holds the parameters with which a browser is sent to the
+// authorization endpoint (RFC 6749, section 4.1.1). It always uses PKCE (RFC 7636)
+// in its S256 form.
 type AuthorizationRequest struct {
 	ClientID     string
 	RedirectURI  string
-	Scope        string // "": none
+	Scope        string // "" if none is asked for
 	State        Secret
 	Verifier     Secret // only its hash is sent
-	Prompt       string // OpenID Connect Core, section 3.1.2.1; "": none
-	ResponseMode string // OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; "": none
+	Prompt       string // OpenID Connect Core, section 3.1.2.1; may be ""
+	ResponseMode string // OAuth 2.0 Multiple Response Type Encoding Practices, section 2.1; may be ""
 }
 
-// URL returns the URL to visit. A query that the endpoint has is kept (RFC 6749,
-// section 3.1). The only error is an endpoint that is no URL.
+// URL returns the URL to visit. It keeps the query that the endpoint has (RFC
+// 6749, section 3.1). It returns an error only if the endpoint is not a URL.
 func (r AuthorizationRequest) URL(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -42,14 +43,14 @@ func (r AuthorizationRequest) URL(endpoint string) (string, error) {
 	return u.String(), nil
 }
 
-// challenge is the code_challenge of RFC 7636, section 4.2.
+// challenge returns the code_challenge of RFC 7636, section 4.2.
 func challenge(verifier Secret) string {
 	sum := sha256.Sum256([]byte(verifier.Reveal()))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // NewRandom returns 256 random bits in 43 characters that need no escaping in a
-// URL: a state, or a code_verifier as RFC 7636, section 4.1, recommends it.
+// URL. It makes states and, as RFC 7636, section 4.1, recommends, code_verifiers.
 func NewRandom() Secret {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // it never fails

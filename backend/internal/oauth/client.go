@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// AuthMethod is how a client authenticates at the token endpoint, by its
-// registered name (RFC 7591, "token_endpoint_auth_method").
+// AuthMethod is the way in which a client authenticates at the token endpoint. Its
+// values are registered names (RFC 7591, "token_endpoint_auth_method").
 type AuthMethod string
 
 // The methods of RFC 6749, section 2.3.1.
@@ -61,8 +61,8 @@ func (f form) encode() []byte {
 }
 
 // request builds a POST of a form to one of the client's endpoints, with the
-// client's authentication. GetBody stays nil: net/http sends such a request
-// again under no circumstances.
+// client's authentication. GetBody stays nil, so that net/http never sends the
+// request again.
 func (c *Client) request(ctx context.Context, endpoint string, f form, userAgent string) (*http.Request, error) {
 	members := slices.Clone(f)
 	if c.AuthMethod == AuthPost {

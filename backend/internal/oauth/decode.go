@@ -48,11 +48,11 @@ func readable(r io.Reader) []byte {
 	return text
 }
 
-// isUTF16 reports whether a body begins with a byte-order mark or a brace in this
-// byte order.
+// isUTF16 reports whether a body begins with a byte-order mark, or with a brace and
+// another ASCII character, in this byte order.
 func isUTF16(body []byte, order binary.ByteOrder) bool {
 	first := order.Uint16(body)
-	return first == 0xfeff || first == '{'
+	return first == 0xfeff || first == '{' && len(body) >= 4 && order.Uint16(body[2:]) < 0x80
 }
 
 // decodeUTF16 leaves out a byte-order mark.

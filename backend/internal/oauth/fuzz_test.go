@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// object decodes body with encoding/json as a whole, which is how an answer
-// would be read if nothing were ever wrong with one; nil where it is no object.
+// object decodes a whole body with encoding/json, as one would if no answer were
+// ever broken. It returns nil if the body is not an object.
 func object(body []byte) map[string]json.RawMessage {
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	var members map[string]json.RawMessage
@@ -23,7 +25,7 @@ func object(body []byte) map[string]json.RawMessage {
 	return members
 }
 
-// text is the member's text, "" where it is not a string.
+// text is the member's text, "" if it is not a string.
 func text(members map[string]json.RawMessage, name string) string {
 	var s string
 	if json.Unmarshal(members[name], &s) != nil {
@@ -32,7 +34,7 @@ func text(members map[string]json.RawMessage, name string) string {
 	return s
 }
 
-// endOf is the offset behind the last refresh_token of an object.
+// endOf returns the offset behind the last refresh_token of an object.
 func endOf(body []byte) int {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	end := 0
@@ -119,15 +121,109 @@ func FuzzRefreshTokenSurvives(f *testing.F) {
 		}
 		whole := slices.Concat([]byte("{"), head, []byte(` "refresh_token":`), quoted)
 		body := slices.Concat(whole, tail)
-		result := resultOfBody(body)
-		if result.Outcome != Succeeded || !result.Tokens.RefreshToken.IsSet() {
-			t.Fatalf("%v, %s: %q", result.Outcome, result.Reason, body)
+		var result Result
+		for _, status := range []int{200, 302, 400, 429, 500} {
+			result = resultOf(&http.Response{StatusCode: status, Body: io.NopCloser(bytes.NewReader(body))})
+			if result.Outcome != Succeeded || !result.Tokens.RefreshToken.IsSet() {
+				t.Fatalf("%d: %v, %s: %q", status, result.Outcome, result.Reason, body)
+			}
 		}
 		if bytes.Contains(tail, []byte("refresh")) || bytes.Contains(tail, []byte(`\`)) {
 			return // the tail may hold another one
 		}
 		if got := result.Tokens.RefreshToken.Reveal(); got != want {
 			t.Errorf("got %q, want %q: %q", got, want, body)
+		}
+	})
+}
+
+// FuzzCodedAnswer puts any compression, up to three times, on any body: what a body
+// says does not depend on how it is packed, and a cut of it breaks nothing.
+func FuzzCodedAnswer(f *testing.F) {
+	f.Add([]byte(normalAnswer), []byte("gzd"), uint(10))
+	f.Add([]byte(`{"error":"invalid_grant"}`), []byte("s"), uint(0))
+	f.Add(codings["gzip"]([]byte(normalAnswer)), []byte(""), uint(7))
+	f.Add(codings["utf-16be"]([]byte(normalAnswer)), []byte("z"), uint(7))
+	f.Fuzz(func(t *testing.T, body, how []byte, cut uint) {
+		if decoded := decode(body); len(decoded) > maxAnswerBytes {
+			t.Errorf("%d bytes were decoded", len(decoded))
+		}
+		names := map[byte]string{'g': "gzip", 'z': "zlib", 'd': "deflate", 's': "stored"}
+		coded := body
+		for i, letter := range how {
+			code, ok := codings[names[letter]]
+			if i == maxCodings || !ok {
+				t.Skip()
+			}
+			coded = code(coded)
+		}
+		if len(coded) > maxAnswerBytes {
+			t.Skip()
+		}
+		if object(body) != nil {
+			want, got := resultOfBody(body), resultOfBody(coded)
+			if got.Outcome != want.Outcome || got.Code != want.Code || grantedBy(got.Tokens) != grantedBy(want.Tokens) {
+				t.Errorf("got %v, %v, want %v, %v", got.Outcome, grantedBy(got.Tokens), want.Outcome, grantedBy(want.Tokens))
+			}
+		}
+		short := resultOfBody(coded[:len(coded)-int(cut%uint(len(coded)+1))])
+		if (short.Outcome == Succeeded) != (short.Tokens.RefreshToken.IsSet() || short.Tokens.AccessToken.IsSet()) {
+			t.Errorf("%v with the tokens %v", short.Outcome, short.Tokens)
+		}
+	})
+}
+
+// FuzzLifetime holds the lifetime against its rule: never longer than what the
+// answer says by any reading.
+func FuzzLifetime(f *testing.F) {
+	f.Add(1.7e9, 1.7e9+60, 86400.0)
+	f.Add(0.0, 0.0, 1767225600.0)
+	f.Add(0.0, 0.0, 300000.0)
+	f.Add(0.0, 0.0, 172800.0)
+	f.Fuzz(func(t *testing.T, issued, expires, expiresIn float64) {
+		payload, err := json.Marshal(map[string]float64{"iat": issued, "exp": expires})
+		if err != nil {
+			t.Skip() // not a number, or infinite
+		}
+		said, err := json.Marshal(expiresIn)
+		if err != nil {
+			t.Skip()
+		}
+		a := readAnswer(strings.NewReader(fmt.Sprintf(`{"access_token":%q,"expires_in":%s}`, jwt(string(payload)), said)))
+		got := a.tokens().ExpiresIn
+		if got < time.Second || got > MaxExpiresIn || got%time.Second != 0 {
+			t.Errorf("%v", got)
+		}
+		seconds, own := max(got.Seconds(), 1), expires-issued
+		hasOwn := issued != 0 && expires != 0 && own > 0 && own <= 86400
+		if hasOwn && seconds > max(own, 1) {
+			t.Errorf("%v of a token that lives for %v s", got, own)
+		}
+		if expiresIn > 0 && expiresIn <= 86400 && seconds > max(expiresIn, 1) {
+			t.Errorf("%v with an expires_in of %v", got, expiresIn)
+		}
+		wholeDays := expiresIn <= 100*86400 && math.Mod(expiresIn, 86400) == 0
+		if expiresIn > 86400 && !wholeDays && !(own > 0) && seconds > max(expiresIn/1000, 1) {
+			t.Errorf("%v with an expires_in of %v, perhaps milliseconds", got, expiresIn)
+		}
+	})
+}
+
+// FuzzAccessToken takes anything for an access token.
+func FuzzAccessToken(f *testing.F) {
+	f.Add(jwt(`{"iat":1700000000,"exp":1700000060}`), "bearer")
+	f.Add("a.b.c", "mac")
+	f.Fuzz(func(t *testing.T, token, tokenType string) {
+		a := answer{accessToken: token, tokenType: tokenType, complete: true}
+		tokens := a.tokens()
+		if tokens.ExpiresIn < time.Second || tokens.ExpiresIn > MaxExpiresIn {
+			t.Errorf("expires in %v", tokens.ExpiresIn)
+		}
+		if !isPrintable(tokens.AccessToken.Reveal()) || !isPrintable(tokens.TokenType) || len(tokens.TokenType) > maxTokenTypeBytes {
+			t.Errorf("token %q, type %q", tokens.AccessToken.Reveal(), tokens.TokenType)
+		}
+		if tokens.AccessToken.IsSet() != (tokens.TokenType != "") || tokens.AccessToken.IsSet() != a.grants() {
+			t.Errorf("token set %t, type %q", tokens.AccessToken.IsSet(), tokens.TokenType)
 		}
 	})
 }

@@ -66,8 +66,8 @@ func (p *peer) reset() {
 // untilClosed reads until the client hangs up.
 func (p *peer) untilClosed() { _, _ = io.Copy(io.Discard, p) }
 
-// rawServer is a token endpoint on a bare listener: it shows the bytes of the
-// wire and fails as no well-behaved server does.
+// rawServer is a token endpoint on a bare listener. It shows the bytes that were
+// sent, and can fail in ways in which an HTTP server cannot.
 type rawServer struct {
 	url  string
 	addr string
@@ -78,8 +78,8 @@ type rawServer struct {
 	requestedAt time.Time
 }
 
-// newRawServer runs script for each connection, and closes the connection
-// where the script returns. Without a config the server speaks plain HTTP.
+// newRawServer runs script for each connection, and closes the connection when the
+// script returns. Without a config the server speaks plain HTTP.
 func newRawServer(t *testing.T, config *tls.Config, script func(*peer)) *rawServer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -205,8 +205,8 @@ func testClient(url string) Client {
 	return Client{ID: "id", Secret: NewSecret("client-canary"), AuthMethod: AuthBasic, TokenURL: url}
 }
 
-// exchangeWith runs one exchange under ctx, and holds what is true of every
-// Result against it.
+// exchangeWith runs one exchange under ctx and checks what must hold for every
+// Result.
 func exchangeWith(ctx context.Context, t *testing.T, client Client) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -253,8 +253,8 @@ func exchange(t *testing.T, client Client) Result {
 	return exchangeWith(t.Context(), t, client)
 }
 
-// deadline returns a context, and what makes its deadline pass: tests say when,
-// and wait for no clock.
+// deadline returns a context and a function that makes its deadline pass, so that
+// tests need not wait for a clock.
 func deadline(t *testing.T) (ctx context.Context, pass func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -269,7 +269,7 @@ type scheme struct {
 	caCert []byte
 }
 
-// schemes are for tests of what holds with and without TLS.
+// schemes returns both, for tests that run with and without TLS.
 func schemes(t *testing.T) []scheme {
 	t.Helper()
 	config, caCert := newCertificate(t, "127.0.0.1")

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// offline is a place where no server listens.
+// offline returns an address at which no server listens.
 func offline(t *testing.T) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -147,7 +147,7 @@ func TestRefusedCertificateIsExplained(t *testing.T) {
 		name   string
 		config *tls.Config
 		caCert []byte
-		reason string // a regular expression
+		reason string // {now} stands for a time
 	}{
 		{"authority that the system's roots do not know", good, nil, "comes from an unknown authority (is ca_cert right?)"},
 		{"authority that is not in ca_cert", good, otherCA, "comes from an unknown authority (is ca_cert right?)"},

@@ -19,9 +19,9 @@ import (
 // farHost is not a loopback host: those never go through a proxy.
 const farHost = "sso.pageroonline.invalid"
 
-// net/http reads the environment's proxy once in a process, so each exchange
-// behind a proxy runs in a process of its own: this test binary, which gets a
-// task on its standard input where this variable is set.
+// net/http reads the environment's proxy only once in a process, so each exchange
+// behind a proxy runs in a process of its own. It is this test binary with this
+// variable set, and it reads its task from standard input.
 const childVariable = "OAUTH_TEST_CHILD"
 
 type childTask struct {
@@ -56,8 +56,8 @@ func TestChildOfTheProxyTests(t *testing.T) {
 	}
 }
 
-// exchangeInChild runs one exchange in a process whose environment names the
-// proxy.
+// exchangeInChild runs one exchange in a process that has the proxy in its
+// environment.
 func exchangeInChild(t *testing.T, proxy, url string, caCert []byte) childReport {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "report")
@@ -88,8 +88,8 @@ func exchangeInChild(t *testing.T, proxy, url string, caCert []byte) childReport
 	return report
 }
 
-// newTunnel is a proxy that knows CONNECT and tunnels to addr, whatever it is
-// asked for. It keeps what the client sent, the bytes of the tunnel included.
+// newTunnel is a proxy that answers every CONNECT with a tunnel to addr. It keeps
+// what the client sent, including the bytes in the tunnel.
 func newTunnel(t *testing.T, addr string) (proxy *rawServer, seen func() string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -135,7 +135,7 @@ func (r *recorded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hidesEverything fails the test where the proxy saw more than CONNECT and TLS.
+// hidesEverything fails the test if the proxy saw more than CONNECT and TLS.
 func hidesEverything(t *testing.T, wire string) {
 	t.Helper()
 	for _, text := range []string{"POST", "canary", "refresh_token", "Authorization"} {
@@ -166,7 +166,7 @@ func TestProxyIsUsedByCONNECT(t *testing.T) {
 	hidesEverything(t, seen())
 }
 
-// What is not TLS would show a proxy the refresh token, so it goes to none.
+// A proxy could read the refresh token in plain HTTP.
 func TestPlainHTTPGoesThroughNoProxy(t *testing.T) {
 	proxy := newRawServer(t, nil, answering(httpAnswer(200, normalAnswer)))
 	report := exchangeInChild(t, "http://"+proxy.addr, "http://"+farHost+"/", nil)

@@ -120,7 +120,7 @@ func TestQueryOfTheTokenURLIsKept(t *testing.T) {
 	}
 }
 
-func TestExchangeSpeaksHTTP1EvenWhereTheServerOffersHTTP2(t *testing.T) {
+func TestExchangeSpeaksHTTP1EvenIfTheServerOffersHTTP2(t *testing.T) {
 	config, caCert := newCertificate(t, "127.0.0.1")
 	config.NextProtos = []string{"h2", "http/1.1"}
 	hello := make(chan []string, 1)

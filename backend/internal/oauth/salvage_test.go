@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-// Whatever is odd in front of a new refresh token, the token is kept.
+// A new refresh token is kept, whatever stands in front of it.
 func TestRefreshTokenBehindMalformedJSONIsKept(t *testing.T) {
 	for name, body := range map[string]string{
-		"a number that is none": `{"access_token":"at","expires_in":NaN,"refresh_token":"next"}`,
-		"a raw newline":         "{\"scope\":\"a\nb\",\"refresh_token\" : \"next\"}",
-		"a missing comma":       `{"access_token":"at" "refresh_token":"next"}`,
-		"a cut behind it":       `{"expires_in":NaN,"refresh_token":"next","acc`,
-		"an escape":             `{"expires_in":NaN,"refresh_token":"ne\u0078t"}`,
-		"text in front":         `)]}'` + "\n" + `{"refresh_token":"next"}`,
+		"something that is not a number": `{"access_token":"at","expires_in":NaN,"refresh_token":"next"}`,
+		"a raw newline":                  "{\"scope\":\"a\nb\",\"refresh_token\" : \"next\"}",
+		"a missing comma":                `{"access_token":"at" "refresh_token":"next"}`,
+		"a cut behind it":                `{"expires_in":NaN,"refresh_token":"next","acc`,
+		"an escape":                      `{"expires_in":NaN,"refresh_token":"ne\u0078t"}`,
+		"text in front":                  `)]}'` + "\n" + `{"refresh_token":"next"}`,
 	} {
 		a := readAnswer(strings.NewReader(body))
 		if tokens := a.tokens(); !a.grants() || tokens.RefreshToken.Reveal() != "next" {

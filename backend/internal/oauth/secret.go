@@ -9,11 +9,10 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret holds a token or a password. Whatever prints it (fmt with any verb,
-// encoding/json, slog, hclog) shows "[redacted]"; [Secret.Reveal] is the only
-// way to the text. The text sits behind a pointer, so that fmt shows an
-// address, not the text, even for a Secret in another struct's unexported
-// field, where fmt cannot call its methods.
+// Secret holds a token or a password. Everything that prints it (fmt with any
+// verb, encoding/json, slog, hclog) shows "[redacted]". Only [Secret.Reveal]
+// returns the text. The text is behind a pointer, because fmt cannot call the
+// methods of a Secret in an unexported field: it shows an address instead.
 //
 // The zero Secret is unset. A Secret is immutable; compare with
 // [Secret.Equal], not ==.
@@ -38,7 +37,7 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsSet tells whether the Secret holds a text.
+// IsSet reports whether the Secret holds a text.
 func (s Secret) IsSet() bool { return s.text != nil }
 
 // Equal compares the texts in a time that depends on their lengths only.
@@ -58,7 +57,7 @@ func (s Secret) String() string {
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText implements [encoding.TextMarshaler] and so covers encoding/json.
-// Stored forms use Reveal on purpose; nothing leaks by forgetting to.
+// Stored forms must call Reveal, so nothing leaks if they forget to.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // LogValue implements [slog.LogValuer].

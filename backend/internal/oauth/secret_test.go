@@ -26,7 +26,7 @@ type hider struct {
 	deep  struct{ tokens []Secret }
 }
 
-// showsNothing fails the test where shown holds the canary in any spelling.
+// showsNothing fails the test if shown holds the canary in any spelling.
 func showsNothing(t *testing.T, shown string) {
 	t.Helper()
 	for _, spelling := range []string{

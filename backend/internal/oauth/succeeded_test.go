@@ -62,8 +62,8 @@ func TestNormalAnswerSucceeds(t *testing.T) {
 	}
 }
 
-// The refresh token that was presented is spent by now: losing its successor
-// loses the grant, whatever else is wrong with the answer.
+// The refresh token that was presented is spent by now, so losing its successor
+// loses the grant.
 func TestWholeRefreshTokenIsKept(t *testing.T) {
 	const member = `{"refresh_token":"` + next + `"`
 	only := granted{refresh: next, expiresIn: DefaultExpiresIn}
@@ -162,7 +162,7 @@ func TestRefreshTokenSurvivesAStallingBody(t *testing.T) {
 	})
 }
 
-func TestCompleteAnswerIsNotWaitedBehind(t *testing.T) {
+func TestNothingIsWaitedForBehindACompleteAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
@@ -184,8 +184,8 @@ func TestAnswerWithoutRefreshTokenKeepsThePresentedOne(t *testing.T) {
 	}
 }
 
-// An access token lives from before the request was sent: the answer may be
-// slow, and the token is as old as the server's clock says.
+// The lifetime of an access token is counted from before the request was sent,
+// because the answer may be slow.
 func TestSentAtIsBeforeTheServerSawTheRequest(t *testing.T) {
 	var answeredAt time.Time
 	server := newRawServer(t, nil, func(p *peer) {
