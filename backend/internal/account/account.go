@@ -83,7 +83,7 @@ type Account struct {
 type Settings struct {
 	MinTTL        time.Duration // 0 for the mount's
 	RefreshOnRead bool          // every read runs the refresh grant
-	AutoRefresh   bool          // refreshed in the background, so that no read waits
+	AutoRefresh   bool          // refreshed in the background when its TTL is over
 }
 
 // Grant is one chain of refresh tokens, begun by one login.

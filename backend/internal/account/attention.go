@@ -36,6 +36,11 @@ func (a *Account) Attention(name string, now time.Time) (p *Problem, from time.T
 		}, g.Death.Time
 	case g.Failure == nil && !g.inDoubt():
 		return nil, time.Time{}
+	case g.Failure == nil && g.Intent == nil:
+		return &Problem{
+			Account: name, State: StateInDoubt, Since: g.DoubtSince, Remedy: refreshCommand(name),
+			Error: "the exchange sent at " + Stamp(g.DoubtSince) + " got no answer",
+		}, g.DoubtSince.Add(attentionExpired)
 	case g.Failure == nil: // another process has left an intent
 		return &Problem{
 			Account: name, State: StateInDoubt, Since: g.Intent.Started, Remedy: refreshCommand(name),

@@ -117,34 +117,30 @@ func (c Change) check(name string, old *Account) error {
 	return nil
 }
 
-// withClient gives the account another client. A refresh token works with the
-// client that it was issued to only: the grants that wait are gone, and withGrant
-// or LoggedIn, which follows, drops the one in use, too.
+// withClient gives the account another client, and drops its grants: a refresh token
+// works with the client that it was issued to only. withGrant or LoggedIn follows.
 func (a Account) withClient(client string) Account {
 	if client == a.Client {
 		return a
 	}
 	a.Client = client
-	for i := range a.Grants {
-		g := a.Grants[i]
-		g.Replaced = true
-		a = a.withGrantAt(i, g)
-	}
-	return a
+	return a.without(func(Grant) bool { return true })
 }
 
 // withGrant gives the account a new grant, and forgets what it knew of the former
 // one: its access token and its errors. If the former one lives, it waits until the
-// new one has worked once. Spares stay.
+// new one has worked once. A former one that was written, too, and has never worked
+// gives way to the one that waits for it. Spares stay.
 func (a Account) withGrant(refreshToken oauth.Secret, now time.Time) Account {
 	var former string
 	if len(a.Grants) > 0 {
 		former = a.Grants[0].FirstTokenHash
 	}
-	a = a.without(func(g Grant) bool { return g.Death != nil || g.Replaced })
+	waits := slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.Replaced && g.Death == nil })
+	a = a.without(func(g Grant) bool { return g.Death != nil || waits && g.FirstTokenHash == former })
 	grants := []Grant{newGrant(refreshToken, now)}
 	for _, g := range a.Grants {
-		g.Replaced = g.FirstTokenHash == former
+		g.Replaced = g.Replaced || g.FirstTokenHash == former
 		grants = append(grants, g)
 	}
 	a.Grants, a.SpareUsed = grants, false

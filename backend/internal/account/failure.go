@@ -129,7 +129,7 @@ func (f *Failure) after(kind FailureKind, o Outcome, prompt bool) *Failure {
 		wait = BackOff(next.Count, o.Jitter)
 	}
 	next.NextAttempt = o.AnsweredAt.Add(max(wait, min(o.RetryAfter, maxRetryAfter)))
-	if kind.unsent() && f != nil && f.NextAttempt.After(next.NextAttempt) {
+	if kind.unsent() && f != nil && f.waitsUntil(o.AnsweredAt).After(next.NextAttempt) {
 		return f // an attempt that never left does not end a wait that the server asked for
 	}
 	return next

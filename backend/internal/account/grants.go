@@ -12,23 +12,24 @@ import (
 // maxRetired is the number of grants that are gone and still remembered.
 const maxRetired = 16
 
-// InUse is the index of the grant that the next exchange for readers uses: the
-// first living grant. If the server has refused that one twice, it is the next
-// grant that is ready, because a refusal may mean a dead grant under another name.
-// If no grant lives, it is the first. The list must not be empty.
+// InUse is the index of the grant that the next exchange for readers uses: the first
+// living grant. If the server has refused that one twice, it is the living grant whose wait
+// ends first, because a refusal may mean a dead grant under another name. If no grant
+// lives, it is the first. The list must not be empty.
 func (a *Account) InUse() int {
 	first := a.firstLiving()
 	if first < 0 {
 		return 0
 	}
+	used := first
 	if a.Grants[first].refusedRepeatedly() {
 		for i := first + 1; i < len(a.Grants); i++ {
-			if a.Grants[i].ready() {
-				return i
+			if g := &a.Grants[i]; g.Death == nil && g.nextAttempt().Before(a.Grants[used].nextAttempt()) {
+				used = i
 			}
 		}
 	}
-	return first
+	return used
 }
 
 // firstLiving is the index of the first grant that lives, or -1.
@@ -76,6 +77,15 @@ func (g *Grant) ready() bool { return g.Death == nil && !g.refusedRepeatedly() }
 // refusedRepeatedly reports whether the server has refused the grant, or the
 // client with it, at least twice since the last success.
 func (g *Grant) refusedRepeatedly() bool { return g.Failure != nil && g.Failure.Refusals >= 2 }
+
+// nextAttempt is when the grant may be exchanged after its last failure; zero if it has
+// not failed since the last success.
+func (g *Grant) nextAttempt() time.Time {
+	if g.Failure == nil {
+		return time.Time{}
+	}
+	return g.Failure.NextAttempt
+}
 
 // inDoubt reports whether the refresh token was presented and its outcome is not
 // known.
@@ -130,8 +140,8 @@ func (a Account) withGrantAt(i int, g Grant) Account {
 	return a
 }
 
-// promote moves the grant at i to the front, because it has worked. Grants that
-// are dead, or were replaced by it, are retired.
+// promote moves the grant at i to the front, because it has worked. Dead grants are
+// retired, and so is one that was replaced by it.
 func (a Account) promote(i int) Account {
 	front := a.Grants[i]
 	front.Replaced = false
@@ -139,7 +149,8 @@ func (a Account) promote(i int) Account {
 	for j, g := range a.Grants {
 		switch {
 		case j == i:
-		case g.Death == nil && !g.Replaced:
+		case g.Death == nil && (i > 0 || !g.Replaced):
+			g.Replaced = false
 			grants = append(grants, g)
 		default:
 			a = a.retire(g)
@@ -181,20 +192,39 @@ func (a *Account) knew(g Grant) bool {
 }
 
 // SupersededBy reports whether stored was written by another node, and must not be
-// overwritten by this unsaved copy: it has a grant that the copy never knew, or it
-// was written after the entry that the copy is based on. It compares no times,
-// because another node's clock may differ.
-func (a *Account) SupersededBy(stored *Account) bool {
+// overwritten by this unsaved copy: it has a grant that the copy never knew, or the
+// other node has exchanged or given up one of the copy's grants. Settings that another
+// node has written do not supersede a refresh token; see [Account.Over]. It compares
+// no times, because another node's clock may differ. process is this process's identity.
+func (a *Account) SupersededBy(stored *Account, process string) bool {
 	if slices.ContainsFunc(stored.Grants, func(g Grant) bool { return !a.knew(g) }) {
 		return true
 	}
-	return stored.Generation > a.Generation || stored.Generation == a.Generation && !a.sameTokens(stored)
+	if stored.Generation < a.Generation {
+		return false
+	}
+	return slices.ContainsFunc(a.Grants, func(own Grant) bool {
+		if slices.Contains(stored.RetiredHashes, own.FirstTokenHash) {
+			return true
+		}
+		i := slices.IndexFunc(stored.Grants, func(g Grant) bool { return g.FirstTokenHash == own.FirstTokenHash })
+		if i < 0 || stored.Grants[i].RefreshToken.Equal(own.RefreshToken) {
+			return false
+		}
+		in := stored.Grants[i].Intent // this copy is the outcome of its own
+		return in == nil || in.Process != process
+	})
 }
 
-// sameTokens reports whether two states of an account hold the same refresh
-// tokens.
-func (a *Account) sameTokens(other *Account) bool {
-	return slices.EqualFunc(a.Grants, other.Grants, func(g, h Grant) bool { return g.RefreshToken.Equal(h.RefreshToken) })
+// Over returns this unsaved copy on top of stored, which does not supersede it: with the
+// settings that another node may have written since.
+func (a *Account) Over(stored *Account) *Account {
+	if stored.Generation < a.Generation {
+		return a
+	}
+	merged := *a
+	merged.Settings, merged.Credentials, merged.Generation = stored.Settings, stored.Credentials, stored.Generation+1
+	return &merged
 }
 
 // NewerThan reports whether stored, read from the storage, is an earlier state

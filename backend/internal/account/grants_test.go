@@ -329,7 +329,10 @@ func TestRescueCopyIsSupersededByWhatAnotherNodeWrote(t *testing.T) {
 		"an older state, several writes back": {at(9, rotated("a", "a5")), at(2, grantOf("a")), false, true},
 		"a later write":                       {at(5, rotated("a", "a2")), at(6, grantOf("a")), true, false},
 		"a write at the same generation":      {at(5, rotated("a", "a2")), at(5, rotated("a", "x2")), true, false},
-		"fewer grants at the same generation": {at(5, grantOf("a"), grantOf("b")), at(5, grantOf("a")), true, false},
+		"fewer grants at the same generation": {at(5, grantOf("a"), grantOf("b")), at(5, grantOf("a")), false, false},
+		"settings that another node wrote":    {at(6, rotated("a", "a2")), at(6, grantOf("a", intentOf("process", time.Minute))), false, false},
+		"another node's exchange":             {at(6, rotated("a", "a2")), at(7, grantOf("a", intentOf("other", time.Minute))), true, false},
+		"a grant that another node gave up":   {at(6, rotated("a", "a2"), grantOf("b")), retired(at(7, grantOf("b")), "a"), true, false},
 		"an unknown grant":                    {at(5, grantOf("a")), at(6, grantOf("z")), true, false},
 		"an unknown grant, enrolled anew":     {at(5, grantOf("a")), at(1, grantOf("z")), true, false},
 		"an unknown spare":                    {at(5, grantOf("a")), at(4, grantOf("a"), grantOf("z")), true, false},
@@ -337,7 +340,7 @@ func TestRescueCopyIsSupersededByWhatAnotherNodeWrote(t *testing.T) {
 		"the spare has taken over there":      {at(5, rotated("a", "a2"), grantOf("b")), at(6, rotated("b", "b2")), true, false},
 		"a grant without a first token":       {at(5, grantOf("a")), at(4, Grant{RefreshToken: secret("z")}), false, true},
 	} {
-		if got := c.copied.SupersededBy(&c.stored); got != c.superseded {
+		if got := c.copied.SupersededBy(&c.stored, "process"); got != c.superseded {
 			t.Errorf("%s: superseded %t", name, got)
 		}
 		if got := c.copied.NewerThan(&c.stored); got != c.newer {
@@ -353,14 +356,13 @@ func TestWhatSupersedesACopyIsNotToldByTimes(t *testing.T) {
 		stored.LastRefresh, stored.Generation = noon.Add(skew), 4
 		a := accountOf(grantOf("a"))
 		a.Generation = 5
-		if a.SupersededBy(&stored) || !a.NewerThan(&stored) {
+		if a.SupersededBy(&stored, "process") || !a.NewerThan(&stored) {
 			t.Errorf("a clock that is off by %s decides", skew)
 		}
 	}
 }
 
 func TestReplacedGrantThatIsRefusedOutlivesTheSuccessOfTheSpare(t *testing.T) {
-	t.Skip("defect in promote: the success of a spare retires a living grant that a written token replaced, although the written one has not worked")
 	a, _ := accountOf(grantOf("new", refused(2)), grantOf("former", replaced, refused(2)), grantOf("spare")).refresh(succeeded("spare2"))
 	if tokensOf(&a) != "spare2 new former" {
 		t.Errorf("grants %q", tokensOf(&a))
@@ -368,7 +370,6 @@ func TestReplacedGrantThatIsRefusedOutlivesTheSuccessOfTheSpare(t *testing.T) {
 }
 
 func TestDeathOfAGrantThatWaitsRemovesNoOther(t *testing.T) {
-	t.Skip("defect in afterDeath: it removes by FirstTokenHash, so that two grants with one hash, or without, both go, and the list is empty")
 	a := accountOf(grantOf("a"), grantOf("a"))
 	if a, _ = a.exchange(1, rejected(oauth.CodeInvalidGrant)); len(a.Grants) != 1 {
 		t.Errorf("%d grants are left", len(a.Grants))

@@ -40,9 +40,12 @@ func failed(kind FailureKind, wait time.Duration) func(*Grant) {
 // refused gives a grant so many refusals. Its wait is over at noon.
 func refused(times int) func(*Grant) {
 	return func(g *Grant) {
-		g.Failure = &Failure{Kind: FailedRequest, Reason: "the server refused the request", Count: times, Refusals: times, NextAttempt: noon, ClientRevision: "r1"}
+		g.Failure = &Failure{Kind: FailedRequest, Reason: "the server refused the request", Count: times, Refusals: times, NextAttempt: noon.Add(time.Duration(times) * time.Minute), ClientRevision: "r1"}
 	}
 }
+
+// waited ends the wait of a failure.
+func waited(g *Grant) { g.Failure.NextAttempt = noon }
 
 // intentOf gives a grant the intent of a process, which claims so long a time.
 func intentOf(process string, lasts time.Duration) func(*Grant) {

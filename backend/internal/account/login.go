@@ -36,15 +36,21 @@ func PrepareLogin(name string, old *Account, client string, asSpare bool) (*Acco
 // LoggedIn takes over the grant of a login, and its access token if it is usable.
 // The grants before it are retired, except a spare.
 func (a Account) LoggedIn(o Outcome) Account {
-	a = a.withGrant(o.Tokens.RefreshToken, o.AnsweredAt).without(func(g Grant) bool { return g.Replaced })
+	t := o.Tokens.RefreshToken
+	a = a.without(func(g Grant) bool { return g.began(t) })
+	a = a.withGrant(t, o.AnsweredAt).without(func(g Grant) bool { return g.Replaced })
 	if o.Tokens.AccessToken.IsSet() {
 		a.Access = o.accessToken()
 	}
 	return a
 }
 
-// LoggedInAsSpare takes over the grant of a login as the spare.
+// LoggedInAsSpare takes over the grant of a login as the spare. A server that answers a
+// second login with a token that the account has already gives no spare.
 func (a Account) LoggedInAsSpare(o Outcome) Account {
+	if a.hasSeen(o.Tokens.RefreshToken) {
+		return a
+	}
 	return a.withSpare(o.Tokens.RefreshToken, o.AnsweredAt)
 }
 

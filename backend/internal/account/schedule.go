@@ -1,7 +1,8 @@
 package account
 
 import (
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"math"
 	"time"
 )
@@ -104,9 +105,9 @@ func lead(lifetime time.Duration, spread float64) time.Duration {
 
 // keepAliveAt is when a grant that nobody uses is refreshed: in the last tenth of
 // the interval. A time of last use in the future comes from a clock that was wrong:
-// the grant is refreshed now.
+// the grant is refreshed now, which gives it a right one.
 func (g *Grant) keepAliveAt(now time.Time, interval time.Duration, spread float64) time.Time {
-	last := later(g.AuthorizedAt, g.LastExchange)
+	last := g.issued()
 	if last.After(now.Add(longestWait)) {
 		return time.Time{}
 	}
@@ -114,9 +115,14 @@ func (g *Grant) keepAliveAt(now time.Time, interval time.Duration, spread float6
 }
 
 // IdleSince is when the refresh token of the grant in use was issued.
-func (a *Account) IdleSince() time.Time {
-	g := a.Current()
-	return later(g.AuthorizedAt, g.LastExchange)
+func (a *Account) IdleSince() time.Time { return a.Current().issued() }
+
+// issued is when the newest refresh token of the grant was issued, or written.
+func (g *Grant) issued() time.Time {
+	if g.LastExchange.IsZero() {
+		return g.AuthorizedAt
+	}
+	return g.LastExchange
 }
 
 func later(times ...time.Time) time.Time {
@@ -132,7 +138,6 @@ func later(times ...time.Time) time.Time {
 // Spread returns a number in [0, 1) that is the same for an account in every
 // process.
 func Spread(name string) float64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	return float64(h.Sum64()>>11) / math.Exp2(53)
+	sum := sha256.Sum256([]byte(name))
+	return float64(binary.BigEndian.Uint64(sum[:8])>>11) / math.Exp2(53)
 }

@@ -66,7 +66,7 @@ func TestNextTaskFollowsFromTheAccount(t *testing.T) {
 		"a replaced grant only waits":    {account: living(0, first(usedAt(0)), spare(func(g *Grant) { g.AuthorizedAt = noon.Add(-11 * h) }, replaced)), keepalive: keepalive, kind: RefreshTask, at: keepalive},
 		"a refused grant is kept alive": {
 			account:   living(0, first(refused(2), func(g *Grant) { g.AuthorizedAt = noon.Add(-11 * h) }), spare(usedAt(0))),
-			keepalive: keepalive, kind: KeepAliveTask, at: 0, grant: 0,
+			keepalive: keepalive, kind: KeepAliveTask, at: 2 * time.Minute, grant: 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,7 +116,6 @@ func TestSpreadIsAnAccountsOwn(t *testing.T) {
 }
 
 func TestSpreadOfNumberedAccountsIsEven(t *testing.T) {
-	t.Skip("defect in Spread: the high bits of FNV-1a hardly depend on the last characters, so that 100 numbered accounts become due at one moment")
 	for _, format := range []string{"acme-%02d", "%03d-acme", "0007:%010d"} {
 		var tenths [10]int
 		for i := range 100 {
@@ -150,7 +149,6 @@ func TestIdleSinceIsWhenTheRefreshTokenInUseWasIssued(t *testing.T) {
 // A time of last use that a wrong clock wrote must not make the plugin run one
 // exchange after the other.
 func TestKeepAliveIsOverAfterOneExchange(t *testing.T) {
-	t.Skip("defect in keepAliveAt: an AuthorizedAt from the future outlives every exchange, so that the grant is due again at once, for ever")
 	wrong := func(g *Grant) { g.AuthorizedAt = noon.Add(48 * time.Hour) }
 	for name, a := range map[string]Account{
 		"in use":  accountOf(grantOf("a", wrong)),
@@ -162,14 +160,6 @@ func TestKeepAliveIsOverAfterOneExchange(t *testing.T) {
 			t.Errorf("%s: due again: %+v", name, task)
 		}
 	}
-}
-
-// fromAWrongClock reports whether the grant has a time that shows one of two
-// defects; see TestKeepAliveIsOverAfterOneExchange and
-// TestAttemptThatWasNotSentWaitsInSpiteOfATimeFromAWrongClock.
-func (g *Grant) fromAWrongClock() bool {
-	latest := noon.Add(longestWait)
-	return g.AuthorizedAt.After(latest) || g.Failure != nil && g.Failure.NextAttempt.After(latest)
 }
 
 // Otherwise the background work would try for ever and get nowhere, or would wait
@@ -218,9 +208,6 @@ func TestTaskThatIsDueCanBeDone(t *testing.T) {
 // exchange, whatever its outcome.
 func checkNotDueAgain(t *rapid.T, a Account, i int, c Conditions, keepalive time.Duration) {
 	g := a.Grants[i]
-	if g.fromAWrongClock() {
-		return
-	}
 	settled, _ := a.exchange(i, drawResult(t))
 	c.Now = noon.Add(time.Second)
 	again := settled.NextTask(c, keepalive)

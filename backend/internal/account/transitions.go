@@ -2,6 +2,7 @@ package account
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -25,6 +26,11 @@ type Outcome struct {
 	ClientRevision string
 	Jitter         float64   // in [0, 1)
 	RetryAt        time.Time // when exchanges that are held back may be tried again
+}
+
+// rejectsGrant reports whether the server has rejected the refresh token for good.
+func (o Outcome) rejectsGrant() bool {
+	return o.Outcome == oauth.Rejected && o.Code == oauth.CodeInvalidGrant
 }
 
 // refusalKind is the class of a complete refusal other than invalid_grant. It is
@@ -87,9 +93,9 @@ func (a Account) Settle(i int, o Outcome) (Account, FollowUp) {
 	after := before.settle(o)
 	a = a.withGrantAt(i, after)
 	switch {
-	case after.Death != nil:
+	case o.rejectsGrant():
 		return a.afterDeath(i, waiting, o)
-	case o.Outcome == oauth.Succeeded && a.InUse() == i: // perhaps since this success
+	case o.Outcome == oauth.Succeeded && (!waiting || a.InUse() == i): // perhaps since this success
 		return a.becomeReady(i, before, o), Finish
 	case o.Outcome == oauth.Succeeded:
 		return a, Finish
@@ -121,7 +127,7 @@ func (g Grant) settle(o Outcome) Grant {
 		return g.becomeReady(o)
 	case o.Outcome == oauth.NotSent:
 		return g.becomeFailing(FailedUnreachable, o)
-	case o.Outcome == oauth.Rejected && o.Code == oauth.CodeInvalidGrant:
+	case o.rejectsGrant():
 		return g.becomeDead(o)
 	case o.Outcome == oauth.Rejected:
 		return g.becomeFailing(o.refusalKind(), o)
@@ -143,6 +149,10 @@ func (g Grant) becomeReady(o Outcome) Grant {
 	g.DoubtSince, g.Unreadable, g.Death, g.LastExchange = time.Time{}, false, nil, o.AnsweredAt
 	if !o.Tokens.AccessToken.IsSet() {
 		o.Reason = "the server's answer held a new refresh token but no usable access token"
+		if g.Failure != nil { // it was not refused this time
+			f := *g.Failure
+			f.Refusals, g.Failure = 0, &f
+		}
 		return g.becomeFailing(FailedAnswer, o)
 	}
 	g.Failure = nil
@@ -227,7 +237,8 @@ func (o Outcome) accessToken() *AccessToken {
 func (a Account) afterDeath(i int, waiting bool, o Outcome) (Account, FollowUp) {
 	died := a.Grants[i]
 	if waiting {
-		a = a.without(func(g Grant) bool { return g.FirstTokenHash == died.FirstTokenHash })
+		a.Grants = slices.Delete(slices.Clone(a.Grants), i, i+1)
+		a = a.retire(died)
 		a.LastError = &LastError{Time: o.AnsweredAt, Message: "the spare grant is gone: " + died.Death.describe() + "; the account goes on with its grant"}
 		return a, Finish
 	}

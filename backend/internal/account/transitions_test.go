@@ -177,7 +177,6 @@ func TestDeadAccountLogsInWithTheKeptPasswordOnceAnHour(t *testing.T) {
 }
 
 func TestForcedAttemptOfADeadGrantThatFailsSaysHow(t *testing.T) {
-	t.Skip("defect in Settle: it takes any failure of a dead grant for its death, so last_error hides the failure, and a login is begun although the server was not reached")
 	a := living(0, first(dead))
 	a.Credentials = &Credentials{}
 	for name, r := range map[string]oauth.Result{"not sent": notSent(), "refused": rejected(oauth.CodeInvalidClient), "no answer": noAnswer()} {
@@ -189,7 +188,6 @@ func TestForcedAttemptOfADeadGrantThatFailsSaysHow(t *testing.T) {
 }
 
 func TestSuccessWithoutAccessTokenEndsTheRefusals(t *testing.T) {
-	t.Skip("defect in becomeReady: Refusals outlive a success without an access token, so that the grant still counts as refused twice")
 	a, _ := accountOf(grantOf("a", refused(2))).refresh(succeededWithoutAccess("a2"))
 	if f := a.Grants[0].Failure; f.Kind != FailedAnswer || f.Refusals != 0 {
 		t.Errorf("%+v", f)
