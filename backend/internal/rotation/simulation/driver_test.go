@@ -44,7 +44,10 @@ func (w *world) run() {
 		d.revive()
 	}
 	w.mu.Lock()
-	w.calm, w.storage.down = true, false
+	w.calm, w.garbled, w.storage.down = true, false, false
+	for _, p := range w.processes {
+		p.setClock()
+	}
 	w.clients.write(w.server.secret)
 	w.log("calm")
 	w.mu.Unlock()
@@ -117,8 +120,44 @@ func (d *driver) step() {
 		d.impatient(name)
 	case what < 99:
 		d.logIn(name)
-	default: // time passes
+	default:
+		d.trouble(active, name)
 	}
+}
+
+// trouble is what is rare: a clock is set, answers are garbled for a while, or somebody
+// writes nonsense over a grant.
+func (d *driver) trouble(active *process, name string) {
+	d.mu.Lock()
+	what := d.stream("driver").IntN(3)
+	switch what {
+	case 0:
+		active.setClock()
+	case 1:
+		d.garbled = !d.garbled
+		d.log("answers are garbled: %v", d.garbled)
+	}
+	d.mu.Unlock()
+	if what == 2 {
+		d.person(func(ctx context.Context) { d.mistype(ctx, active, name) })
+	}
+}
+
+// mistype writes nonsense over a grant that may live.
+func (d *driver) mistype(ctx context.Context, p *process, name string) {
+	e, found := d.stored(name)
+	if !found {
+		return
+	}
+	d.mu.Lock()
+	if t := d.server.tokens[e.Grants[0].RefreshToken]; t != nil && !t.used && !t.grant.revoked && e.Grants[0].Death == nil {
+		d.mistyped[name] = t.grant
+	}
+	d.server.count++
+	typo := fmt.Sprintf("typo-%d-%s", d.server.count, name)
+	d.log("somebody writes %s over the grant of %s", typo, name)
+	d.mu.Unlock()
+	_, _ = p.Write(ctx, name, account.Change{RefreshToken: oauth.NewSecret(typo)})
 }
 
 // person lets somebody do something for a minute at most, while all goes on.
@@ -183,7 +222,7 @@ func (d *driver) read(ctx context.Context, p *process, name string, ask account.
 	dead := p.dead
 	d.mu.Unlock()
 	if !dead {
-		d.checkAnswer(name, answer, err)
+		d.checkAnswer(p, name, answer, err)
 	}
 	return err
 }
@@ -209,6 +248,7 @@ func (d *driver) enrol(name string) {
 	auto := d.stream("driver").IntN(3) == 0
 	c.Settings = func(s *account.Settings) { s.AutoRefresh = auto }
 	d.enrolled[name] = c
+	delete(d.mistyped, name)
 	p := d.active
 	d.mu.Unlock()
 	d.person(func(ctx context.Context) { d.write(ctx, p, name, c) })
@@ -223,6 +263,7 @@ func (d *driver) write(ctx context.Context, p *process, name string, c account.C
 func (d *driver) logIn(name string) {
 	d.mu.Lock()
 	code := oauth.Code{Code: oauth.NewSecret(d.server.authorize(name)), RedirectURI: name}
+	delete(d.mistyped, name)
 	asSpare := d.stream("driver").IntN(2) == 0
 	p := d.active
 	d.mu.Unlock()

