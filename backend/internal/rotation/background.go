@@ -17,6 +17,8 @@ const (
 	maxTasks = 1024
 	// taskRetry is the wait after a task that could not even begin.
 	taskRetry = time.Minute
+	// tolerableStep is a step of the wall clock between two ticks that nothing depends on.
+	tolerableStep = 2 * time.Second
 	// evictInterval is how often unused accounts are evicted. An account that nobody
 	// reads stays in memory for one to two intervals.
 	evictInterval = 10 * time.Minute
@@ -43,6 +45,8 @@ type background struct {
 	marked     bool      // the mark that the plugin runs is written
 	unclean    bool      // the process before has ended without Close
 	evicted    time.Time // when unused accounts were last evicted
+	ticked     time.Time // the last tick, with its monotonic reading
+	wall       time.Time // the wall clock then
 }
 
 func newBackground(m *Manager) *background {
@@ -70,6 +74,7 @@ func (b *background) tick() {
 	}
 	if err == nil {
 		b.setSettings(settings)
+		b.noticeStep()
 		b.tasks.Start(func(context.Context) { b.runTasks() })
 		err = b.scanShare()
 	}
@@ -79,7 +84,7 @@ func (b *background) tick() {
 }
 
 func (b *background) evict() {
-	now := clock()
+	now := time.Now()
 	b.mu.Lock()
 	due := now.Sub(b.evicted) >= evictInterval
 	if due {
@@ -101,6 +106,24 @@ func (b *background) setSettings(settings Settings) {
 		b.limiter.SetLimit(rate.Limit(settings.BackgroundRate))
 		b.generation++
 		b.scan = scan{}
+	}
+}
+
+// noticeStep begins a new scan of all accounts at once if the wall clock has stepped since
+// the last tick: what is due when depends on it.
+func (b *background) noticeStep() {
+	now, wall := time.Now(), b.m.opts.Now()
+	b.mu.Lock()
+	step := wall.Sub(b.wall) - now.Sub(b.ticked)
+	stepped := !b.ticked.IsZero() && step.Abs() > tolerableStep
+	b.ticked, b.wall = now, wall
+	if stepped {
+		b.generation++
+		b.scan, b.unclean = scan{}, true
+	}
+	b.mu.Unlock()
+	if stepped {
+		b.m.opts.Logger.Warn("this machine's clock was set; the plugin reads all accounts again", "by", step.Round(time.Millisecond).String())
 	}
 }
 
@@ -128,6 +151,7 @@ func (b *background) summarize(name string, a *account.Account) (summary, accoun
 	s := summary{
 		state: a.State(), spare: a.SpareState(), unsaved: a.Unsaved, attention: attention, from: from.Unix(),
 		used: a.IdleSince().Unix(), client: a.Client, tokens: a.TokenIDs(), waiting: a.WaitsForClient(), settings: generation,
+		rate: float32(a.TaskRate(c, settings.KeepaliveInterval)),
 	}
 	if end := a.AuthorizationEnd(settings.AuthorizationLifetime); !end.IsZero() && s.state != account.StateDead {
 		s.expires = end.Unix()
@@ -139,7 +163,7 @@ func (b *background) summarize(name string, a *account.Account) (summary, accoun
 // accounts are named in each list; an authorization that ends before soon counts as
 // ending.
 func (m *Manager) Overview(soon time.Time, limit int) Overview {
-	o := m.index.overview(clock(), soon, limit)
+	o := m.index.overview(m.opts.Now(), soon, limit)
 	o.ScanComplete, o.Background.Rate = m.background.scanComplete(), m.background.rate()
 	o.Gates, o.ClockSkew = m.gates.status(), m.skew.get()
 	return o
@@ -149,7 +173,7 @@ func (m *Manager) Overview(soon time.Time, limit int) Overview {
 // more.
 func (b *background) runTasks() {
 	for {
-		name, wait, ok := b.m.index.pop(clock())
+		name, wait, ok := b.m.index.pop(b.m.opts.Now())
 		if name == "" {
 			if !b.idle(wait, ok) {
 				return
@@ -214,7 +238,7 @@ func (b *background) startTask(name string) (started bool) {
 
 // retry puts an account whose task could not be run back into the queue.
 func (b *background) retry(name string) {
-	at := clock().Add(taskRetry)
+	at := b.m.opts.Now().Add(taskRetry)
 	b.m.index.done(name, account.Task{Kind: account.RefreshTask, At: at}, b.m.index.changes(name), at)
 }
 
@@ -254,6 +278,6 @@ func (b *background) runTask(name string) bool {
 			return false
 		}
 	}
-	b.m.index.done(name, task, seen, clock().Add(time.Second))
+	b.m.index.done(name, task, seen, b.m.opts.Now().Add(time.Second))
 	return true
 }

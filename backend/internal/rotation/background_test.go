@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
+	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
 // tended lets time pass, with a kick every minute as Vault gives it.
@@ -236,7 +238,7 @@ func TestAccountIsNotForgottenWhereItsChorePanicsBeforeItBegins(t *testing.T) {
 }
 
 // The aim of the engine's scale: ten thousand accounts whose tokens live ten
-// minutes, an hour long, and no read ever waits.
+// minutes stay fresh for an hour.
 func TestTenThousandAccountsAreKeptFresh(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
@@ -270,6 +272,103 @@ func TestTenThousandAccountsAreKeptFresh(t *testing.T) {
 		}
 		if posts := len(f.server.posts()); posts > 100_000 {
 			t.Errorf("%d exchanges", posts)
+		}
+	})
+}
+
+// A server with a grace period answers the same token again for a short while only.
+func TestADoubtIsSettledWithoutAReader(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for i := range 1000 {
+			f.enrol(fmt.Sprintf("other-%d", i))
+		}
+		f.enrol("zulu")
+		f.Tick()
+		f.server.next(grantAfter(time.Hour))
+		go f.Token(t.Context(), "zulu", account.ReadRequest{}) //nolint:errcheck // its process is killed
+		synctest.Wait()
+		f.storage.mu.Lock()
+		killed := maps.Clone(f.storage.entries)
+		f.storage.mu.Unlock()
+		f.Close()
+		f.storage.mu.Lock()
+		f.storage.entries = killed
+		f.storage.mu.Unlock()
+		f.restart("process-2")
+		start, posts := time.Now(), len(f.server.posts())
+		f.Tick() // as Vault's initialization does
+		for len(f.server.posts()) == posts && time.Since(start) < time.Minute {
+			time.Sleep(time.Second)
+		}
+		if d := time.Since(start); d < 22*time.Second || d > 26*time.Second {
+			t.Errorf("presented again after %s", d)
+		}
+		synctest.Wait()
+		f.wantState("zulu", account.StateReady)
+	})
+}
+
+func TestAnExchangeThatCannotBeginIsAFailureLikeAnyOther(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.ticked(time.Minute)
+		f.clients.mu.Lock()
+		right := f.clients.client
+		f.clients.client = nil
+		f.clients.mu.Unlock()
+		f.ticked(24 * time.Hour)
+		o := f.Overview(time.Now(), 10)
+		if o.States[account.StateFailing] != 1 || len(o.Problems) != 1 || !strings.Contains(o.Problems[0].Error, `client "default" does not exist`) {
+			t.Errorf("%+v", o)
+		}
+		if a := f.account("acme"); a.LastError == nil || a.NextAttempt(clock()).IsZero() {
+			t.Errorf("last error %v, next attempt %s", a.LastError, a.NextAttempt(clock()))
+		}
+		if n := strings.Count(f.log.String(), "no exchange can begin"); n != 1 {
+			t.Errorf("%d lines of log", n)
+		}
+		if n := len(slices.DeleteFunc(slices.Clone(f.events), func(e Event) bool { return e.Type != EventRefreshFailed })); n != 1 {
+			t.Errorf("%d events", n)
+		}
+		f.clients.set(right)
+		f.ClientWritten("default")
+		f.ticked(5 * time.Second)
+		f.wantState("acme", account.StateReady)
+	})
+}
+
+func TestAWriteOfTheClientEndsTheWaitsOfItsAccounts(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrolMany(3, auto)
+		f.server.always = invalidClient
+		f.ticked(3 * time.Hour)
+		f.server.mu.Lock()
+		f.server.always = nil
+		f.server.mu.Unlock()
+		f.clients.set(&Client{Client: oauth.Client{Secret: secret("right")}, Revision: "r2"})
+		f.ClientWritten(account.DefaultClient)
+		f.ticked(5 * time.Second)
+		if o := f.Overview(time.Now(), 10); o.States[account.StateReady] != 3 || len(o.Problems) != 0 {
+			t.Errorf("%+v", o)
+		}
+	})
+}
+
+// Many servers end an access token in the moment of a refresh.
+func TestNothingRefreshesBeforeTheTTLIsOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", auto)
+		f.ticked(time.Minute)
+		for range 200 {
+			a := f.token("acme")
+			// A TTL is rounded up to whole seconds.
+			for end := time.Now().Add(a.TTL - time.Second); time.Now().Before(end); {
+				f.ticked(min(time.Second, time.Until(end)))
+				if now := f.token("acme"); now.Token != a.Token {
+					t.Fatalf("the token was replaced %s before its ttl was over", time.Until(end))
+				}
+			}
+			f.ticked(time.Second)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func BenchmarkCached(b *testing.B) {
 	settings := Settings{MinTTL: 2 * time.Minute, ExchangeTimeout: 15 * time.Second}
 	m := NewManager(Options{
 		Storage: newMemory(), Settings: func(context.Context) (Settings, error) { return settings, nil },
-		Process: "process", Logger: hclog.NewNullLogger(),
+		Now: clock, Process: "process", Logger: hclog.NewNullLogger(),
 	})
 	m.cache.findOrMake("acme").publish(usual(clock()))
 	b.ReportAllocs()

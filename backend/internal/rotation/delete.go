@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
@@ -91,13 +92,13 @@ func (l *lockedAccount) revoke(ctx context.Context) (warnings []string) {
 		failed("grant", "its client has no revoke_url that may be used: it is not written, or its host is not one of the allowed_hosts")
 		return warnings
 	}
-	deadline := clock().Add(settings.ExchangeTimeout)
+	deadline := time.Now().Add(settings.ExchangeTimeout)
 	for i := range a.Grants {
 		g := &a.Grants[i]
 		if g.Death != nil {
 			continue
 		}
-		r, _ := l.m.send(ForRevoke, deadline, client, settings.ExchangeTimeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+		r, _ := l.m.send(ForRevoke, time.Until(deadline), client, settings.ExchangeTimeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 			return l.m.opts.Exchanger.Revoke(ctx, c, g.RefreshToken)
 		})
 		if r.Outcome != oauth.Succeeded {

@@ -47,6 +47,7 @@
 //
 // # Time
 //
-// Goroutines use package time, which tests replace as a whole with
-// testing/synctest.
+// Waits use the monotonic clock of package time, which tests replace as a whole with
+// testing/synctest. Times that are stored, or compared with stored ones, come from
+// Options.Now, the wall clock, which may step and may differ between machines.
 package rotation

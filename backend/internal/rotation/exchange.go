@@ -67,26 +67,53 @@ func (e *entry) finish(run *exchangeRun, err error) {
 // runExchange runs an exchange on a goroutine of its own. No caller's context reaches
 // it.
 func (m *Manager) runExchange(name string, run *exchangeRun) {
-	l, err := m.tryLock(m.open(), name)
-	if err != nil {
-		m.cache.findOrMake(name).finish(run, closing(name))
-		return
+	for {
+		l, err := m.tryLock(m.open(), name)
+		if err == nil && m.work.Closed() {
+			l.release()
+		}
+		if err != nil || m.work.Closed() {
+			m.cache.findOrMake(name).finish(run, closing(name))
+			return
+		}
+		wait := l.attempt(run)
+		if wait == nil {
+			return
+		}
+		wait.gate.wait(m.open(), wait.turn)
 	}
+}
+
+// attempt runs an exchange, finishes the run and releases the lock. If the exchange has to
+// wait for its turn, it only releases the lock, and returns what to wait for.
+func (l *lockedAccount) attempt(run *exchangeRun) (wait *turnError) {
+	var err error
 	defer l.release()
 	defer func() {
 		if p := recover(); p != nil {
 			err = l.recoverExchange(run, p)
 		}
-		l.entry.finish(run, err)
+		if !errors.As(err, &wait) {
+			l.entry.finish(run, err)
+		}
 	}()
 	err = l.exchange(run)
+	return wait
 }
+
+// turnError says that an exchange has to wait for its turn at a gate.
+type turnError struct {
+	gate *gate
+	turn chan struct{}
+}
+
+func (*turnError) Error() string { return "rotation: the exchange has to wait for its turn" }
 
 // recoverExchange turns a panic into an error. An exchange that was begun is in doubt
 // then.
 func (l *lockedAccount) recoverExchange(run *exchangeRun, p any) error {
 	if run.begun != nil {
-		now := clock()
+		now := l.m.opts.Now()
 		settled, _ := run.begun.Settle(run.grant, account.Outcome{Result: oauth.Result{Reason: "an internal error interrupted it", SentAt: now, AnsweredAt: now}})
 		l.keep(settled)
 	}
@@ -110,7 +137,9 @@ func (l *lockedAccount) exchange(run *exchangeRun) error {
 		l.m.cache.drop(l.name)
 		return notFound(l.name)
 	}
-	l.entry.publish(a)
+	if shown := l.entry.cached.Load(); shown == nil || shown.Generation != a.Generation { // else it may know of an exchange that could not begin
+		l.entry.publish(a)
+	}
 	settings, err := l.m.opts.Settings(l.m.open())
 	if err != nil {
 		return storageError(l.name, "reading the mount's config", err)
@@ -151,7 +180,7 @@ func (l *lockedAccount) notBegun(a *account.Account, kind account.FailureKind, c
 	}
 	shown := l.entry.cached.Load()
 	failed := a.NotBegun(shown, kind, account.Outcome{
-		Result: oauth.Result{Reason: e.Text, AnsweredAt: clock()}, Jitter: l.m.opts.Jitter(), RetryAt: e.NextAttempt,
+		Result: oauth.Result{Reason: e.Text, AnsweredAt: l.m.opts.Now()}, Jitter: l.m.opts.Jitter(), RetryAt: e.NextAttempt,
 	})
 	failed.Generation = l.generation
 	l.entry.publish(&failed)
@@ -180,18 +209,20 @@ type exchanging struct {
 	pass    *gatePass
 }
 
-// enterGate waits until one more exchange may begin. It fails if exchanges are held back.
+// enterGate takes a pass if one more exchange may begin. The error is a *turnError if it
+// has to wait; otherwise exchanges are held back.
 func (x *exchanging) enterGate(a *account.Account) error {
-	careful := a.Careful()
-	if x.gate != nil && !careful {
+	if x.gate != nil {
 		return nil
 	}
-	x.leaveGate()
 	x.gate = x.m.gates.of(a.Client, x.client)
-	pass, err := x.gate.enter(x.m.open(), x.name, x.client, x.limit, x.run.request.Force, careful)
-	if err != nil {
+	pass, turn, err := x.gate.enter(x.name, x.client, x.limit, x.run.request.Force, a.Careful())
+	switch {
+	case err != nil:
 		x.gate = nil
 		return x.notBegun(a, account.FailedHeldBack, err)
+	case pass == nil:
+		return &turnError{x.gate, turn}
 	}
 	x.pass = pass
 	return nil
@@ -213,7 +244,7 @@ func (x *exchanging) rotate(a *account.Account, i int) error {
 		}
 		x.run.begun, x.run.grant = begun, i
 		waiting, jitter := i != a.InUse(), x.m.opts.Jitter()
-		result, current := x.m.send(purposeOf(waiting), begun.Grants[i].Intent.Deadline, x.client, x.timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+		result, current := x.m.send(purposeOf(waiting), x.client.longest(x.timeout), x.client, x.timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 			return x.m.opts.Exchanger.Refresh(ctx, c, begun.Grants[i].RefreshToken)
 		})
 		x.gate.report(result)
@@ -347,7 +378,7 @@ func (x *exchanging) report(r report) {
 		log.Error("grant died; reauthorization required", append(fields, "error", after.LastError.Message)...)
 		x.m.notify(EventReauthorizationRequired, x.name, after)
 	default:
-		log.Warn("exchange failed", append(fields, "next_attempt", account.Stamp(after.NextAttempt(clock())))...)
+		log.Warn("exchange failed", append(fields, "next_attempt", account.Stamp(after.NextAttempt(x.m.opts.Now())))...)
 		x.m.notify(EventRefreshFailed, x.name, after)
 	}
 }

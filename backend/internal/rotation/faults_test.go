@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -353,5 +354,127 @@ func TestSpareSurvivesAStorageThatFailsWhenItTakesOver(t *testing.T) {
 		time.Sleep(time.Minute)
 		f.token("acme")
 		f.wantPosts("rt-0", "spare-0")
+	})
+}
+
+// A server may call a dead token by another name than invalid_grant.
+func TestARefusedGrantStepsBackBehindOneThatWorks(t *testing.T) {
+	for _, step := range []func(context.Context, string) oauth.Result{
+		rejected(oauth.CodeInvalidRequest), rejected(oauth.CodeAccessDenied), rejected(oauth.CodeUnauthorizedClient),
+		answer(oauth.Result{Outcome: oauth.Refused, Status: 401, Reason: "the server answered HTTP status 401 without an OAuth error code"}),
+	} {
+		inBubble(t, func(t *testing.T, f *fixture) {
+			f.enrol("acme", withSpare)
+			f.server.always = func(ctx context.Context, presented string) oauth.Result {
+				if presented == "rt-0" {
+					return step(ctx, presented)
+				}
+				return grant(ctx, presented)
+			}
+			start := time.Now()
+			for {
+				if _, err := f.Token(t.Context(), "acme", account.ReadRequest{}); err == nil {
+					break
+				}
+				time.Sleep(time.Second)
+			}
+			if d := time.Since(start); d > 65*time.Second {
+				t.Errorf("the spare was tried after %s", d)
+			}
+			a := f.stored("acme")
+			if len(a.Grants) != 2 || a.Grants[1].RefreshToken.Reveal() != "rt-0" || a.SpareState() != account.SpareUsed || a.State() != account.StateReady {
+				t.Errorf("grants %v, spare %s, state %s", a.Grants, a.SpareState(), a.State())
+			}
+			if !strings.Contains(a.LastError.Message, "the spare grant has taken over") {
+				t.Errorf("last error %q", a.LastError.Message)
+			}
+		})
+	}
+}
+
+func TestAGatewayThatIsWrongForHalfAMinuteCostsAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		start := time.Now()
+		f.server.always = func(ctx context.Context, presented string) oauth.Result {
+			if time.Since(start) < 30*time.Second {
+				return oauth.Result{Outcome: oauth.Refused, Status: 404, Reason: "the server answered HTTP status 404 without an OAuth error code"}
+			}
+			return grant(ctx, presented)
+		}
+		for {
+			if _, err := f.Token(t.Context(), "acme", account.ReadRequest{}); err == nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+		if d := time.Since(start); d > 90*time.Second {
+			t.Errorf("it worked again after %s", d)
+		}
+	})
+}
+
+func TestAWrongTokenURLIsNotAskedThousandsOfTimesADay(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.server.always = answer(oauth.Result{Outcome: oauth.Refused, Status: 404, Reason: "the server answered HTTP status 404 without an OAuth error code"})
+		for range 24 * 60 {
+			_, _ = f.Token(t.Context(), "acme", account.ReadRequest{})
+			time.Sleep(time.Minute)
+		}
+		if n := len(f.server.posts()); n < 20 || n > 40 {
+			t.Errorf("%d presentations in a day", n)
+		}
+		if o := f.Overview(time.Now(), 10); len(o.Problems) != 1 || !strings.Contains(o.Problems[0].Remedy, "token_url") {
+			t.Errorf("%+v", o.Problems)
+		}
+	})
+}
+
+func TestASlipOfTheKeyboardDoesNotCostTheGrantThatWorks(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme", withSpare)
+		f.token("acme")
+		if err := f.write("acme", account.Change{RefreshToken: secret("typo")}); err != nil {
+			t.Fatal(err)
+		}
+		f.server.next(invalidGrant)
+		if got := f.token("acme").Token.Token.Reveal(); got != "at-for-rt-1" {
+			t.Errorf("got %s", got)
+		}
+		f.wantPosts("rt-0", "typo", "rt-1")
+		a := f.stored("acme")
+		if !strings.Contains(a.LastError.Message, "the refresh token that was written was useless") || a.SpareState() != account.SpareReady {
+			t.Errorf("last error %q, spare %s", a.LastError.Message, a.SpareState())
+		}
+	})
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.token("acme")
+		if err := f.write("acme", account.Change{RefreshToken: secret("better")}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.account("acme").SpareState(); got != account.SpareNone {
+			t.Errorf("the former grant counts as a spare: %s", got)
+		}
+		f.token("acme")
+		if a := f.stored("acme"); len(a.Grants) != 1 {
+			t.Errorf("the former grant is still there: %v", a.Grants)
+		}
+	})
+}
+
+func TestTheTokenOfADeadGrantComesWithAWarningAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.enrol("acme")
+		f.token("acme")
+		f.server.next(invalidGrant)
+		if _, err := f.Refresh(t.Context(), "acme"); err == nil {
+			t.Fatal("no error")
+		}
+		a := f.token("acme")
+		if len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "may have ended this access token") || a.Source != FromCache {
+			t.Errorf("%+v", a)
+		}
 	})
 }

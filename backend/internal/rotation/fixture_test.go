@@ -20,16 +20,17 @@ import (
 // fixture is a Manager with everything around it.
 type fixture struct {
 	*Manager
-	t        *testing.T
-	logins   *pendingLogins
-	storage  *memory
-	server   *script
-	clients  *clients
-	settings Settings
-	readOnly atomic.Bool
-	log      *strings.Builder
-	noting   sync.Mutex
-	events   []Event // noting guards it
+	t           *testing.T
+	logins      *pendingLogins
+	storage     *memory
+	server      *script
+	clients     *clients
+	settings    Settings
+	readOnly    atomic.Bool
+	clockOffset time.Duration // of the process from the true time
+	log         *strings.Builder
+	noting      sync.Mutex
+	events      []Event // noting guards it
 }
 
 // inBubble runs a test in a synctest bubble, with a fixture whose Manager is
@@ -60,7 +61,7 @@ func (f *fixture) restart(process string) {
 			}
 			return nil
 		},
-		Process: process, NewID: func() string { return "intent" }, Jitter: func() float64 { return 0.5 },
+		Now: func() time.Time { return clock().Add(f.clockOffset) }, Process: process, NewID: func() string { return "intent" }, Jitter: func() float64 { return 0.5 },
 		Notify: func(e Event) {
 			f.noting.Lock()
 			defer f.noting.Unlock()

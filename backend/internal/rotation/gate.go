@@ -41,6 +41,7 @@ type gate struct {
 	endpoint string // the host of the token endpoint, for the log, the status and the metrics
 	wake     func() // ends the waits of the accounts that did not reach the endpoint
 	probe    func(context.Context, *Client) oauth.Result
+	now      func() time.Time // the wall clock, for messages; the gate itself uses the monotonic one
 	work     *runner.Group
 	log      hclog.Logger
 
@@ -73,41 +74,42 @@ const (
 	gateTrying                  // one at a time, until one succeeds
 )
 
-// enter waits until one more exchange may begin, and returns a pass. It fails if
-// exchanges are held back, or when ctx ends. forced, for an operator's attempt, is let
-// through at once. careful marks a grant whose predecessor died of an unreadable answer.
-func (g *gate) enter(ctx context.Context, name string, client *Client, limit int, forced, careful bool) (*gatePass, error) {
-	for {
-		g.mu.Lock()
-		g.limit, g.client = limit, client
-		if forced || g.passes(careful) {
-			g.inProgress++
-			g.mu.Unlock()
-			return &gatePass{gate: g}, nil
-		}
-		if held := g.heldError(name, careful); held != nil {
-			g.missed = true
-			g.mu.Unlock()
-			return nil, held
-		}
-		turn := make(chan struct{})
-		g.waiting = append(g.waiting, turn)
-		g.mu.Unlock()
-		timer := time.NewTimer(windowAge) // the window is wider then
-		select {
-		case <-turn:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		g.mu.Lock()
-		g.waiting = slices.DeleteFunc(g.waiting, func(c chan struct{}) bool { return c == turn })
-		if ctx.Err() != nil {
-			g.signal() // the turn may have been this one's
-			g.mu.Unlock()
-			return nil, closing(name)
-		}
-		g.mu.Unlock()
+// enter returns a pass if one more exchange may begin now. If it only has to wait for its
+// turn, it returns a turn for [gate.wait] instead, and no pass. It fails if exchanges are
+// held back. forced, for an operator's attempt, is let through at once. careful marks a
+// grant whose predecessor died of an unreadable answer.
+func (g *gate) enter(name string, client *Client, limit int, forced, careful bool) (pass *gatePass, turn chan struct{}, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit, g.client = limit, client
+	if forced || g.passes(careful) {
+		g.inProgress++
+		return &gatePass{gate: g}, nil, nil
+	}
+	if held := g.heldError(name, careful); held != nil {
+		g.missed = true
+		return nil, nil, held
+	}
+	turn = make(chan struct{})
+	g.waiting = append(g.waiting, turn)
+	return nil, turn, nil
+}
+
+// wait waits until it is worth calling enter again, or until ctx ends. No lock of an
+// account is held meanwhile.
+func (g *gate) wait(ctx context.Context, turn chan struct{}) {
+	timer := time.NewTimer(windowAge) // the window is wider then
+	defer timer.Stop()
+	select {
+	case <-turn:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = slices.DeleteFunc(g.waiting, func(c chan struct{}) bool { return c == turn })
+	if ctx.Err() != nil {
+		g.signal() // the turn may have been this one's
 	}
 }
 
@@ -121,7 +123,7 @@ func (g *gate) passes(careful bool) bool {
 	case g.state == gateTrying:
 		return g.inProgress == 0
 	}
-	if clock().Sub(g.moved) > windowAge {
+	if time.Since(g.moved) > windowAge {
 		g.window = max(g.window, firstWindow)
 		if g.inProgress == 0 {
 			g.window = firstWindow
@@ -132,23 +134,23 @@ func (g *gate) passes(careful bool) bool {
 
 // mustWait reports whether a careful exchange has to wait. The caller holds mu.
 func (g *gate) mustWait() bool {
-	return g.reached.Before(g.unreadable) || g.state != gateOpen && clock().Sub(g.unreadable) < cautionWait
+	return g.reached.Before(g.unreadable) || g.state != gateOpen && time.Since(g.unreadable) < cautionWait
 }
 
 // heldError says why exchanges are held back, or returns nil if they only have to wait
 // for their turn. The caller holds mu.
-func (g *gate) heldError(name string, careful bool) error {
+func (g *gate) heldError(name string, careful bool) *account.Error {
 	next := g.next
 	switch {
 	case g.state == gateHeld:
 	case careful && g.mustWait():
 		next = g.unreadable.Add(cautionWait)
 	case g.state == gateTrying:
-		next = clock().Add(firstProbeWait)
+		next = time.Now().Add(firstProbeWait)
 	default:
 		return nil
 	}
-	return heldBack(name, g.endpoint, g.reason, next)
+	return heldBack(name, g.endpoint, g.reason, g.now().Add(time.Until(next)))
 }
 
 // open reports whether an exchange that has passed may send another POST.
@@ -200,13 +202,13 @@ func (g *gate) report(r oauth.Result) {
 	case r.Outcome == oauth.NotSent:
 		g.missed = true
 	case r.Outcome == oauth.Unreadable:
-		g.unreadable = clock()
+		g.unreadable = time.Now()
 		g.lost(r.Reason, true)
 	case r.Outcome == oauth.InDoubt:
 		g.doubts++
 		g.lost(r.Reason, g.doubts >= doubtsUntilHeld)
 	case r.Readable():
-		g.doubts, g.reached = 0, clock()
+		g.doubts, g.reached = 0, time.Now()
 	}
 	g.signal()
 	if wake {
@@ -217,7 +219,7 @@ func (g *gate) report(r oauth.Result) {
 // succeeded notes a success, and reports whether accounts wait for it. The caller holds
 // mu.
 func (g *gate) succeeded() bool {
-	g.doubts, g.reached, g.moved = 0, clock(), clock()
+	g.doubts, g.reached, g.moved = 0, time.Now(), time.Now()
 	g.window = min(g.window+1, g.limit)
 	if g.state != gateOpen {
 		g.state, g.hold, g.reason = gateOpen, 0, ""
@@ -231,7 +233,7 @@ func (g *gate) succeeded() bool {
 // lost notes an answer that could not be read or did not come. hold holds exchanges back.
 // The caller holds mu.
 func (g *gate) lost(reason string, hold bool) {
-	g.window, g.moved = 1, clock()
+	g.window, g.moved = 1, time.Now()
 	if g.state == gateHeld || g.state == gateOpen && !hold {
 		return
 	}
@@ -241,7 +243,7 @@ func (g *gate) lost(reason string, hold bool) {
 	}
 	g.hold = min(max(2*g.hold, firstProbeWait), limit)
 	g.log.Warn("exchanges are held back", "endpoint", g.endpoint, "reason", reason, "next_probe_in", g.hold.String())
-	g.state, g.reason, g.next = gateHeld, reason, clock().Add(g.hold)
+	g.state, g.reason, g.next = gateHeld, reason, time.Now().Add(g.hold)
 	if !g.probing {
 		g.probing = g.work.Go(g.probeUntilReadable)
 	}
@@ -269,9 +271,9 @@ func (g *gate) nextProbe(r *oauth.Result) (client *Client, wait time.Duration) {
 	switch {
 	case g.state != gateHeld: // an operator's attempt has succeeded
 	case r == nil:
-		return g.client, g.next.Sub(clock())
+		return g.client, time.Until(g.next)
 	case r.Readable():
-		g.state, g.doubts, g.reached = gateTrying, 0, clock()
+		g.state, g.doubts, g.reached = gateTrying, 0, time.Now()
 		g.log.Info("the token endpoint answers again; exchanges are tried one at a time", "endpoint", g.endpoint)
 		g.signal()
 		if g.missed {
@@ -280,7 +282,7 @@ func (g *gate) nextProbe(r *oauth.Result) (client *Client, wait time.Duration) {
 		}
 	default:
 		g.hold = min(2*g.hold, longestProbeWait)
-		g.next = clock().Add(g.hold)
+		g.next = time.Now().Add(g.hold)
 		return g.client, g.hold
 	}
 	g.probing = false
@@ -306,7 +308,7 @@ func (g *gate) status() GateStatus {
 	defer g.mu.Unlock()
 	s := GateStatus{Endpoint: g.endpoint, HeldBack: g.state != gateOpen, Reason: g.reason, Window: min(g.window, g.limit), InProgress: g.inProgress}
 	if g.state == gateHeld {
-		s.NextProbe = g.next
+		s.NextProbe = g.now().Add(time.Until(g.next))
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"context"
+	"math"
 	"net/url"
 	"slices"
 	"sync"
@@ -32,8 +33,8 @@ func (gs *gates) of(clientName string, client *Client) *gate {
 	g := gs.byURL[client.TokenURL]
 	if g == nil {
 		g = &gate{
-			endpoint: hostOf(client.TokenURL), probe: gs.probe, work: gs.m.work, log: gs.m.opts.Logger,
-			window: firstWindow, limit: firstWindow,
+			endpoint: hostOf(client.TokenURL), probe: gs.probe, now: gs.m.opts.Now, work: gs.m.work, log: gs.m.opts.Logger,
+			window: firstWindow, limit: math.MaxInt, // until an exchange brings the mount's
 		}
 		g.wake = func() { gs.wake(g) }
 		gs.byURL[client.TokenURL] = g
@@ -65,13 +66,14 @@ func (gs *gates) wake(g *gate) {
 		}
 	}
 	gs.mu.Unlock()
+	slices.Sort(names)
 	for _, name := range names {
-		gs.m.index.wakeClient(name, clock())
+		gs.m.index.wakeClient(name, gs.m.opts.Now())
 	}
 }
 
-// reached returns when the token endpoint of a client gave a readable answer last; zero
-// if that is not known.
+// reached returns when the token endpoint of a client gave a readable answer last, on the
+// wall clock as it is now; zero if that is not known.
 func (gs *gates) reached(clientName string) time.Time {
 	gs.mu.Lock()
 	g := gs.byClient[clientName]
@@ -81,7 +83,10 @@ func (gs *gates) reached(clientName string) time.Time {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.reached
+	if g.reached.IsZero() {
+		return time.Time{}
+	}
+	return gs.m.opts.Now().Add(-time.Since(g.reached))
 }
 
 // status returns how all gates are, in the order of their endpoints, each with the names

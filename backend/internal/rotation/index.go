@@ -17,6 +17,7 @@ import (
 // only one that writes. It is safe for concurrent use; its lock is the innermost.
 type accountIndex struct {
 	mu    sync.Mutex
+	now   func() time.Time // the wall clock
 	known map[string]summary
 	// holders says which account holds a refresh token.
 	holders map[account.TokenID]string
@@ -46,12 +47,14 @@ type summary struct {
 	client    string
 	tokens    []account.TokenID // that it is known to hold
 	waiting   bool              // its next exchange waits for its client or its token endpoint
+	rate      float32           // exchanges a second that it takes in the background
 	settings  int               // the generation of the mount's settings that this is based on
 }
 
-func newAccountIndex() *accountIndex {
+func newAccountIndex(now func() time.Time) *accountIndex {
 	return &accountIndex{
-		known: map[string]summary{}, holders: map[account.TokenID]string{}, due: queue.New(), inProgress: map[string]*change{}, wake: make(chan struct{}, 1),
+		now: now, known: map[string]summary{}, holders: map[account.TokenID]string{}, due: queue.New(),
+		inProgress: map[string]*change{}, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -131,7 +134,7 @@ func (x *accountIndex) schedule(name string, next account.Task) {
 		return
 	}
 	// "Not found" is the only error of PopByKey, and "duplicate" the only one of Push.
-	_ = x.due.Push(&queue.Item{Key: name, Priority: next.At.UnixMilli(), Value: later(next.At, clock())})
+	_ = x.due.Push(&queue.Item{Key: name, Priority: next.At.UnixMilli(), Value: later(next.At, x.now())})
 	select {
 	case x.wake <- struct{}{}:
 	default:
@@ -164,10 +167,14 @@ func (x *accountIndex) forget(name string) {
 func (x *accountIndex) wakeClient(client string, now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	var waiting []string
 	for name, s := range x.known {
-		if client != "" && s.client != client || !s.waiting {
-			continue
+		if s.waiting && (client == "" || s.client == client) {
+			waiting = append(waiting, name)
 		}
+	}
+	slices.Sort(waiting) // so that a simulation can be replayed
+	for _, name := range waiting {
 		if item, err := x.due.PopByKey(name); err == nil && item != nil { // it has a task
 			x.schedule(name, account.Task{Kind: account.RefreshTask, At: now})
 		}

@@ -173,8 +173,8 @@ func (l *lockedAccount) rescue(a *account.Account, err error, served func()) {
 			log.Error("the plugin ends before a new refresh token was saved; it is lost, unless the storage still takes an earlier attempt", "error", err)
 			return
 		}
-		var newer *account.Account
-		newer, err = l.retryCommit(a)
+		var saved, newer *account.Account
+		saved, newer, err = l.retryCommit(a)
 		switch {
 		case err != nil:
 			continue
@@ -182,29 +182,31 @@ func (l *lockedAccount) rescue(a *account.Account, err error, served func()) {
 			l.saved(newer)
 			log.Error("a refresh token that was not saved is given up: another node has written a newer authorization of the account")
 		default:
-			l.saved(a)
+			l.saved(saved)
 			log.Info("the new refresh token is saved", "attempts", attempt+1)
 		}
 		return
 	}
 }
 
-// retryCommit tries once more to save a rescue copy. A node that has lost the lead
+// retryCommit tries once more to save a rescue copy, and returns what it has saved. A node that has lost the lead
 // may be able to write again while it closes, after another one has led: what was
 // written there in the meantime must stay, and is returned as newer. If the storage
 // has no entry although there was one, another node may have deleted the account, or
 // the storage may have lost its volume: nothing is written, and the copy is kept.
-func (l *lockedAccount) retryCommit(a *account.Account) (newer *account.Account, err error) {
+func (l *lockedAccount) retryCommit(a *account.Account) (saved, newer *account.Account, err error) {
 	stored, err := l.m.store.get(l.m.ctx, l.name)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case stored == nil && a.Generation > 1:
-		return nil, errNoEntry
-	case stored != nil && a.SupersededBy(stored):
-		return stored, nil
+		return nil, nil, errNoEntry
+	case stored != nil && a.SupersededBy(stored, l.m.opts.Process):
+		return nil, stored, nil
+	case stored != nil:
+		a = a.Over(stored)
 	}
-	return nil, l.m.store.put(l.m.ctx, l.name, a, "saving a new refresh token", storageTimeout)
+	return a, nil, l.m.store.put(l.m.ctx, l.name, a, "saving a new refresh token", storageTimeout)
 }
 
 var errNoEntry = errors.New("the storage has no entry of the account: another node may have deleted it, or the storage has lost its volume")

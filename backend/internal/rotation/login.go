@@ -152,12 +152,15 @@ func (l *lockedAccount) claim(ctx context.Context, state oauth.Secret) error {
 // whether the server has accepted the client's current secret. It changes nothing that
 // is shared. Nothing in it can fail or wait after the answer.
 func (l *lockedAccount) obtainGrant(a *account.Account, client *Client, timeout time.Duration, login Login) (granted *account.Account, current bool, err error) {
-	result, current := l.m.send(ForLogin, clock().Add(client.longest(timeout)), client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
+	result, current := l.m.send(ForLogin, client.longest(timeout), client, timeout, func(ctx context.Context, c oauth.Client) oauth.Result {
 		if login.Code != nil {
 			return l.m.opts.Exchanger.RedeemCode(ctx, c, *login.Code)
 		}
 		return l.m.opts.Exchanger.LogIn(ctx, c, *login.Credentials)
 	})
+	if result.Outcome == oauth.Succeeded { // the way to the token endpoint is open
+		l.m.gates.of(a.Client, client).report(result)
+	}
 	o := account.Outcome{Result: result}
 	if result.Outcome != oauth.Succeeded || !result.Tokens.RefreshToken.IsSet() {
 		err := account.LoginError(l.name, a.Client, login.Credentials != nil, o)
@@ -184,7 +187,7 @@ func (l *lockedAccount) saveGrant(a *account.Account, served func()) error {
 // once an hour, whatever happens to the process.
 func (x *exchanging) logInAgain(dead *account.Account) error {
 	log := x.m.opts.Logger.With("account", x.name, "client", dead.Client)
-	using := x.next(dead.UsingCredentials(clock()))
+	using := x.next(dead.UsingCredentials(x.m.opts.Now()))
 	x.run.tried, x.run.begun = true, nil
 	if err := x.m.store.put(x.m.ctx, x.name, using, "announcing a login with the kept password; nothing was sent", intentTimeout); err != nil {
 		if mayHaveWritten(err) {
@@ -194,7 +197,7 @@ func (x *exchanging) logInAgain(dead *account.Account) error {
 	}
 	granted, current, err := x.obtainGrant(using, x.client, x.timeout, Login{Credentials: &using.Credentials.Credentials})
 	if err == nil {
-		again := granted.LoginSucceeded(using, clock())
+		again := granted.LoginSucceeded(using, x.m.opts.Now())
 		log.Warn("grant died; logged in again with the kept password")
 		x.run.succeeded = again.Access != nil
 		_ = x.saveGrant(&again, func() { x.entry.finish(x.run, nil) }) // a rescue copy, if not the storage, has it
@@ -204,7 +207,7 @@ func (x *exchanging) logInAgain(dead *account.Account) error {
 		return nil
 	}
 	var e *account.Error
-	failed := using.LoginFailed(err, errors.As(err, &e) && e.Kind == account.KindInvalid, clock())
+	failed := using.LoginFailed(err, errors.As(err, &e) && e.Kind == account.KindInvalid, x.m.opts.Now())
 	_ = x.commit(commit{account: failed, doing: "saving the outcome of a login", ifNot: keepInMemory, written: func() {
 		log.Error("grant died, and the login with the kept password failed; reauthorization required")
 		x.m.notify(EventReauthorizationRequired, x.name, &failed)

@@ -85,6 +85,9 @@ type Options struct {
 	// Writable returns ErrReadOnly if this node must not write. It is asked before
 	// each exchange.
 	Writable func() error
+	// Now is the wall clock, in UTC and without a monotonic reading: its times are stored
+	// and compared on other machines. It may step.
+	Now func() time.Time
 	// Process identifies this process, and differs after each start.
 	Process string
 	// NewID returns a random identifier.
@@ -109,6 +112,7 @@ type Manager struct {
 	index      *accountIndex
 	background *background
 	intents    intentAges
+	intentAge  func(id string) time.Duration // intents.age, made once: a cached read allocates nothing
 	gates      *gates
 	skew       clockSkew
 
@@ -126,9 +130,10 @@ type Manager struct {
 
 // NewManager returns a Manager. Call Close when it is not needed any more.
 func NewManager(o Options) *Manager {
-	m := &Manager{opts: o, store: store{o.Storage}, index: newAccountIndex(), work: runner.New(o.Logger)}
+	m := &Manager{opts: o, store: store{o.Storage}, index: newAccountIndex(o.Now), work: runner.New(o.Logger)}
 	m.background = newBackground(m)
 	m.gates = newGates(m)
+	m.intentAge = m.intents.age
 	m.cache.changed = m.background.changed
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
@@ -179,10 +184,10 @@ func (m *Manager) List(ctx context.Context) ([]string, error) {
 
 // ClientWritten is told that a client has been written: the accounts that wait for that
 // are tried again at once.
-func (m *Manager) ClientWritten(name string) { m.index.wakeClient(name, clock()) }
+func (m *Manager) ClientWritten(name string) { m.index.wakeClient(name, m.opts.Now()) }
 
 // ConfigWritten is told that the mount's config has been written.
-func (m *Manager) ConfigWritten() { m.index.wakeClient("", clock()) }
+func (m *Manager) ConfigWritten() { m.index.wakeClient("", m.opts.Now()) }
 
 // Invalidate is told that another node has changed the entry of that name.
 func (m *Manager) Invalidate(name string) { m.cache.drop(name) }
@@ -197,9 +202,9 @@ func (m *Manager) Close() {
 		m.work.Wait()
 		close(finished)
 	}()
-	began := clock()
+	began := time.Now()
 	for waitFor(finished, m.end(began)) {
-		if end := m.end(began); !clock().Before(end) {
+		if end := m.end(began); !time.Now().Before(end) {
 			m.opts.Logger.Error("stopped waiting for exchanges in progress and unsaved refresh tokens")
 			m.cancel()
 			return
@@ -211,7 +216,7 @@ func (m *Manager) Close() {
 
 // waitFor waits for finished. It returns true if end comes first.
 func waitFor(finished <-chan struct{}, end time.Time) bool {
-	timer := time.NewTimer(end.Sub(clock()))
+	timer := time.NewTimer(time.Until(end))
 	defer timer.Stop()
 	select {
 	case <-finished:
@@ -245,17 +250,13 @@ func (m *Manager) trackDeadline(deadline time.Time, timeout time.Duration) {
 
 // conditions are what a decision about an account has to know that memory knows.
 func (m *Manager) conditions(e *entry, s Settings) account.Conditions {
-	return account.Conditions{Now: clock(), Process: m.opts.Process, MinTTL: s.MinTTL, Spread: e.spread, IntentAge: m.intents.age}
+	return account.Conditions{Now: m.opts.Now(), Process: m.opts.Process, MinTTL: s.MinTTL, Spread: e.spread, IntentAge: m.intentAge}
 }
 
 // conditionsFor are conditions for an account that need not be in memory.
 func (m *Manager) conditionsFor(name string, s Settings) account.Conditions {
 	return m.conditions(&entry{spread: account.Spread(name)}, s)
 }
-
-// clock is the wall clock in UTC without the monotonic reading: the times are
-// stored and compared on other machines.
-func clock() time.Time { return time.Now().UTC().Round(0) }
 
 // intentAges remembers when this process first saw each intent of another process,
 // on its own monotonic clock. The zero value is ready.

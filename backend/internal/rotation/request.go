@@ -113,18 +113,18 @@ func (m *Manager) client(name, clientName string) (*Client, error) {
 // show here. The Put may have taken effect all the same, but memory knows that no POST
 // follows.
 func (x *exchanging) writeIntent(a *account.Account, i int) (*account.Account, error) {
-	started := clock()
+	began, started := time.Now(), x.m.opts.Now()
 	deadline := started.Add(intentTimeout + x.client.longest(x.timeout))
 	begun := x.next(a.WithIntent(i, account.Intent{ID: x.m.opts.NewID(), Process: x.m.opts.Process, Started: started, Deadline: deadline}))
-	x.m.trackDeadline(deadline, x.timeout)
+	x.m.trackDeadline(began.Add(deadline.Sub(started)), x.timeout)
 	const doing = "announcing an exchange; the refresh token is untouched"
 	err := x.m.store.put(x.m.ctx, x.name, begun, doing, intentTimeout)
-	if err == nil && clock().Sub(started) > intentTimeout {
+	if err == nil && time.Since(began) > intentTimeout {
 		err = storageError(x.name, doing, context.DeadlineExceeded) // the process stood still in between
 	}
 	if mayHaveWritten(err) {
 		x.keep(a.WithoutIntent(i, account.Outcome{
-			Result: oauth.Result{Reason: "Vault's storage did not take the announcement of an exchange", AnsweredAt: clock()}, Jitter: x.m.opts.Jitter(),
+			Result: oauth.Result{Reason: "Vault's storage did not take the announcement of an exchange", AnsweredAt: x.m.opts.Now()}, Jitter: x.m.opts.Jitter(),
 		}))
 		x.m.opts.Logger.Error("no exchange: Vault's storage failed before it; nothing was spent", "account", x.name, "error", err)
 	}
@@ -140,13 +140,13 @@ func (c *Client) longest(timeout time.Duration) time.Duration {
 }
 
 // send runs a POST, and a second one with the previous client secret if the server
-// refuses the current one: that spends no refresh token and no code. current reports
-// whether the result is that of the current secret.
+// refuses the current one: that spends no refresh token and no code. Both together take
+// no longer than longest. current reports whether the result is that of the current secret.
 func (m *Manager) send(
-	purpose Purpose, deadline time.Time, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
+	purpose Purpose, longest time.Duration, client *Client, timeout time.Duration, post func(context.Context, oauth.Client) oauth.Result,
 ) (result oauth.Result, current bool) {
-	m.trackDeadline(deadline, timeout)
-	ctx, cancel := context.WithDeadline(m.ctx, deadline)
+	m.trackDeadline(time.Now().Add(longest), timeout)
+	ctx, cancel := context.WithTimeout(m.ctx, longest)
 	defer cancel()
 	with := func(secret oauth.Secret) oauth.Result {
 		ctx, cancel := context.WithTimeout(ctx, timeout)

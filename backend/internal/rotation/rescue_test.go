@@ -27,9 +27,13 @@ func TestRescueCopyGivesWayToWhatAnotherNodeHasWritten(t *testing.T) {
 		}, stays: true},
 		"the spare took over": {written: func(a account.Account) *account.Account {
 			a.Generation += 2
+			a.RetiredHashes = append(a.RetiredHashes, a.Grants[0].FirstTokenHash)
 			a.Grants = a.Grants[1:]
 			return &a
 		}, stays: true},
+		"only settings": {written: func(a account.Account) *account.Account {
+			return applied(&a, account.Change{Settings: func(s *account.Settings) { s.MinTTL = time.Minute }}, clock())
+		}},
 		"nothing": {written: func(a account.Account) *account.Account { return &a }},
 	} {
 		t.Run(name, func(t *testing.T) {

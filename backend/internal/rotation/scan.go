@@ -3,6 +3,7 @@ package rotation
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/account"
 )
@@ -86,7 +87,7 @@ func (b *background) scanOne(name string, generation int) error {
 		var e *account.Error
 		if errors.As(err, &e) && e.Unreadable {
 			b.m.opts.Logger.Warn("an account could not be scanned", "error", e)
-			b.m.index.set(name, unreadable(name, e, generation), account.Task{})
+			b.m.index.set(name, unreadable(name, e, generation, b.m.opts.Now()), account.Task{})
 			return nil
 		}
 		if err != nil || a == nil {
@@ -107,10 +108,10 @@ func (b *background) scanComplete() bool {
 }
 
 // unreadable is what the index has to know of an account whose entry cannot be read.
-func unreadable(name string, e *account.Error, settings int) summary {
+func unreadable(name string, e *account.Error, settings int, now time.Time) summary {
 	return summary{
 		state: account.StateFailing, spare: account.SpareNone, settings: settings,
-		attention: &account.Problem{Account: name, State: account.StateFailing, Since: clock(), Error: e.Text, Remedy: "see the error"},
+		attention: &account.Problem{Account: name, State: account.StateFailing, Since: now, Error: e.Text, Remedy: "see the error"},
 	}
 }
 

@@ -110,3 +110,20 @@ func TestStatusFollowsEveryChange(t *testing.T) {
 		want("old", func(o Overview) bool { return len(o.Ending) == 1 && !o.Ending["acme"].IsZero() })
 	})
 }
+
+func TestAWriteOfTheConfigForgetsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		f.server.always = invalidGrant
+		for _, name := range f.enrolMany(500) {
+			f.refused(name, account.KindDead)
+		}
+		f.ticked(5 * time.Minute)
+		f.settings.MinTTL = 3 * time.Minute
+		for range 5 {
+			f.ticked(time.Minute)
+			if o := f.Overview(time.Now(), 1000); len(o.Problems) != 500 || o.States[account.StateDead] != 500 || !o.ScanComplete {
+				t.Fatalf("%d problems, %v", len(o.Problems), o.States)
+			}
+		}
+	})
+}

@@ -67,7 +67,7 @@ func (l *lockedAccount) write(ctx context.Context, change account.Change) (warni
 
 // apply returns the account as a change wants it. Its client must exist.
 func (l *lockedAccount) apply(ctx context.Context, old *account.Account, change account.Change) (*account.Account, []string, error) {
-	a, warnings, err := change.Apply(l.name, old, clock())
+	a, warnings, err := change.Apply(l.name, old, l.m.opts.Now())
 	if err != nil {
 		return nil, nil, err
 	}
