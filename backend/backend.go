@@ -111,6 +111,7 @@ func newBackend(ctx context.Context, conf *logical.BackendConfig, deps dependenc
 		Exchanger:     deps.exchanger,
 		Settings:      b.config.settings,
 		Writable:      b.writable,
+		Now:           now,
 		Process:       deps.process,
 		NewID:         rand.Text,
 		Jitter:        deps.jitter,

@@ -13,11 +13,10 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// check refuses a request with a name that nothing can have, and one whose fields its
-// path does not have or cannot read. It runs
-// before the framework does the same, because the framework's errors repeat values. It
-// returns the request without the fields that its operation ignores, and the names that
-// a warning has to name.
+// check refuses a request with a name that nothing can have, and one with fields that
+// its path does not have or cannot read. It runs before the framework does the same,
+// because the framework's errors repeat values. It returns the request without the
+// fields that its operation ignores, and the names of those that a warning must name.
 //
 // It leaves to the framework what is refused whatever the fields are.
 func (b *backend) check(req *logical.Request) (checked *logical.Request, ignored []string, err error) {

@@ -96,7 +96,7 @@ func accountSettings() map[string]*framework.FieldSchema {
 		},
 		fieldAutoRefresh: {
 			Type:         framework.TypeBool,
-			Description:  "Refresh the access token in the background, shortly before a read would, so that no read waits.",
+			Description:  "Refresh the access token in the background when its ttl is over. A read in that very moment shares the exchange.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Automatic refresh"},
 		},
 		fieldKeepPassword: {
@@ -105,6 +105,11 @@ func accountSettings() map[string]*framework.FieldSchema {
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Keep password"},
 		},
 	}
+}
+
+// settingFields gives each setting of an account its field, for reads and writes.
+func settingFields(s *account.Settings) map[string]any {
+	return map[string]any{fieldMinTTL: &s.MinTTL, fieldRefreshOnRead: &s.RefreshOnRead, fieldAutoRefresh: &s.AutoRefresh}
 }
 
 // accountFields returns the fields of a write and of a delete.
@@ -203,15 +208,21 @@ func (b *backend) describeAccount(ctx context.Context, name string, a *account.A
 		return nil, aboutAccount(name, err)
 	}
 	resp := &logical.Response{Data: map[string]any{
-		fieldClient:        a.Client,
-		fieldState:         string(a.State()),
-		fieldSpare:         string(a.SpareState()),
-		fieldMinTTL:        seconds(a.MinTTL),
-		fieldRefreshOnRead: a.RefreshOnRead,
-		fieldAutoRefresh:   a.AutoRefresh,
-		fieldKeepPassword:  a.Credentials != nil,
-		fieldRefreshCount:  a.RefreshCount,
+		fieldClient:       a.Client,
+		fieldState:        string(a.State()),
+		fieldSpare:        string(a.SpareState()),
+		fieldKeepPassword: a.Credentials != nil,
+		fieldRefreshCount: a.RefreshCount,
 	}}
+	settings := a.Settings
+	for field, value := range settingFields(&settings) {
+		switch value := value.(type) {
+		case *bool:
+			resp.Data[field] = *value
+		case *time.Duration:
+			resp.Data[field] = seconds(*value)
+		}
+	}
 	set := func(field string, t time.Time) {
 		if !t.IsZero() {
 			resp.Data[field] = formatTime(t)

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -37,9 +38,14 @@ func decodeChange(name string, data *framework.FieldData) (account.Change, error
 	}
 	given(data, fieldKeepPassword, &change.KeepPassword)
 	change.Settings = func(s *account.Settings) {
-		given(data, fieldMinTTL, &s.MinTTL)
-		given(data, fieldRefreshOnRead, &s.RefreshOnRead)
-		given(data, fieldAutoRefresh, &s.AutoRefresh)
+		for field, to := range settingFields(s) {
+			switch to := to.(type) {
+			case *bool:
+				given(data, field, to)
+			case *time.Duration:
+				given(data, field, to)
+			}
+		}
 	}
 	var err error
 	if change.RefreshToken, err = decodeRefreshToken(name, data, fieldRefreshToken); err != nil {
