@@ -51,7 +51,7 @@ code { overflow-wrap: anywhere; }
 {{if .Failed}}<p class="error" role="alert">The username or the password is wrong.</p>{{end}}
 <form method="post" action="{{.Action}}">
 <label for="username">Username</label>
-<input id="username" name="username" value="{{.Username}}" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus>
+<input id="username" name="username" value="{{.Username}}" autocomplete="username" autocapitalize="none" spellcheck="false" required>
 <label for="password">Password</label>
 <input id="password" name="password" type="password" autocomplete="current-password" required>
 <div class="buttons">

@@ -29,7 +29,7 @@ func (f *fixture) exchange(ctx context.Context, p plan, to *report.Bench) error 
 	if err := f.mount(ctx, kv1Mount, "kv"); err != nil {
 		return err
 	}
-	if err := f.enrol(ctx, pageroMount, promptUser, map[string]any{"refresh_on_read": true}, "exchanging"); err != nil {
+	if err := f.enrol(ctx, pageroMount, promptUser, nil, "exchanging"); err != nil {
 		return err
 	}
 	var (
@@ -69,7 +69,7 @@ func (f *fixture) exchangingReads(ctx context.Context, m *exchangeSeries) error 
 	if err != nil {
 		return err
 	}
-	job := f.reads("pagero/token/exchanging", 1)
+	job := f.refreshes("exchanging", 1)
 	job.Requests = exchangesARound
 	r, err := f.load.Run(ctx, job)
 	if err != nil {

@@ -232,6 +232,14 @@ func (f *fixture) reads(path string, connections int) load.Job {
 	}
 }
 
+// refreshes is a job that runs an exchange with each request. A read does not: readers of an account with refresh_on_read
+// share a token that is younger than ten seconds.
+func (f *fixture) refreshes(account string, connections int) load.Job {
+	job := f.reads("pagero/refresh/"+account, connections)
+	job.Method = "PUT"
+	return job
+}
+
 // probe returns a client for the probe of a plugin.
 func (f *fixture) probe(plugin string) *probe.Client {
 	return probe.Dial(probe.Socket(f.cluster.Dir, plugin))

@@ -93,7 +93,7 @@ func (f *fixture) climb(ctx context.Context, p plan, rung, bare *report.Rung) (e
 	if err != nil {
 		return err
 	}
-	if err := f.survey(ctx); err != nil {
+	if err := f.scan(ctx); err != nil {
 		return err
 	}
 	after, err := f.processorTime(ctx, profiledPlugin)
@@ -136,10 +136,10 @@ func (f *fixture) starts(ctx context.Context, p plan, rung, bare *report.Rung) e
 	return nil
 }
 
-// survey calls the periodic function until the plugin has seen all accounts. On a real Vault that takes hours, on purpose.
-func (f *fixture) survey(ctx context.Context) error {
+// scan calls the periodic function until the plugin has seen all accounts. On a real Vault that takes hours, on purpose.
+func (f *fixture) scan(ctx context.Context) error {
 	plugin := f.probe(profiledPlugin)
-	return patiently(ctx, "the survey", func(ctx context.Context) (bool, error) {
+	return patiently(ctx, "the scan", func(ctx context.Context) (bool, error) {
 		for range 5 {
 			if _, err := plugin.Get(ctx, "/periodic"); err != nil {
 				return false, err

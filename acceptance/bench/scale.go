@@ -95,7 +95,7 @@ func (f *fixture) unseal(ctx context.Context, p plan, to *report.Unseal) error {
 	return nil
 }
 
-// idleWithAccounts measures what an idle Vault costs: while the plugin surveys its accounts, which it does in the first hours
+// idleWithAccounts measures what an idle Vault costs: while the plugin scans its accounts, which it does in the first hours
 // after a start, and after that.
 func (f *fixture) idleWithAccounts(ctx context.Context, p plan, to *report.Scale) error {
 	if err := f.node.Reload(ctx, profiledMount+"/"); err != nil {
@@ -104,10 +104,10 @@ func (f *fixture) idleWithAccounts(ctx context.Context, p plan, to *report.Scale
 	if _, err := f.vault.ReadWithContext(ctx, profiledMount+"/status"); err != nil {
 		return err
 	}
-	if err := f.idle(ctx, p, fmt.Sprintf("%d accounts, while they are surveyed", p.accounts), profiledPlugin, to); err != nil {
+	if err := f.idle(ctx, p, fmt.Sprintf("%d accounts, while they are scanned", p.accounts), profiledPlugin, to); err != nil {
 		return err
 	}
-	if err := f.survey(ctx); err != nil {
+	if err := f.scan(ctx); err != nil {
 		return err
 	}
 	return f.idle(ctx, p, fmt.Sprintf("%d accounts, when all have been seen", p.accounts), profiledPlugin, to)

@@ -27,7 +27,7 @@ type busyCrowd struct {
 func (f *fixture) throughput(ctx context.Context, p plan, to *report.Bench) error {
 	var crowds []busyCrowd
 	for accounts, user := range map[string]string{"busy": slowUser, "varied": variedUser} {
-		err := f.enrol(ctx, pageroMount, user, map[string]any{"refresh_on_read": true}, numbered(accounts, busyAccounts)...)
+		err := f.enrol(ctx, pageroMount, user, nil, numbered(accounts, busyAccounts)...)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ type exchangeRates struct{ rate, busy, own []float64 }
 // exchangeRate reads over a number of connections. Every read makes an exchange.
 func (f *fixture) exchangeRate(ctx context.Context, p plan, crowd busyCrowd, m *exchangeRates) error {
 	before, endpoint := f.exchanges(), load.ProcessorTime()
-	job := f.reads("pagero/token/"+crowd.accounts+"{}", crowd.connections)
+	job := f.refreshes(crowd.accounts+"{}", crowd.connections)
 	job.Names, job.Duration = busyAccounts, 2*p.duration
 	r, own, err := f.costOf(ctx, job, pageroPlugin)
 	if err != nil {

@@ -22,6 +22,7 @@ func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 	cluster := fixture.NewVault(t, 3)
 	t.Run("while readers wait", func(t *testing.T) {
 		f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 4, 30*time.Second)
+		f.WidenGate()
 		faults := holdAll(f)
 		readers := readAll(f, f.AnyNode)
 		waitAll(f, faults)
@@ -35,6 +36,7 @@ func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 	})
 	t.Run("while nobody waits", func(t *testing.T) {
 		f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 4, 30*time.Second)
+		f.WidenGate()
 		faults := holdAll(f)
 		readers := readAll(f, atLeader(f))
 		waitAll(f, faults)
@@ -52,6 +54,7 @@ func TestALeaderThatStepsDownSavesWhatIsUnderWay(t *testing.T) {
 	})
 	t.Run("while the server never answers", func(t *testing.T) {
 		f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 4, 2*time.Second)
+		f.WidenGate()
 		faults := hangAll(f)
 		readers := readAll(f, atLeader(f))
 		waitAll(f, faults)
@@ -84,6 +87,7 @@ func TestAFrozenLeaderDoesNotWriteLater(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// Long enough for another node to take over on a busy machine while the exchanges are still in doubt.
 			f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 4, 15*time.Second)
+			f.WidenGate()
 			old := f.AgreedNode()
 			began := time.Now()
 			faults := mixAll(f)
@@ -237,7 +241,7 @@ func releaseAll(f *crashfixture.Fixture, faults []*sandbox.FaultHandle) {
 	f.WaitFor("the server to answer", func() bool {
 		answered := 0
 		for _, r := range f.Sandbox.Requests() {
-			if r.Done && r.NextRefreshToken != "" {
+			if r.Done && r.RefreshToken != "" && r.NextRefreshToken != "" {
 				answered++
 			}
 		}

@@ -52,6 +52,7 @@ func TestSignalsReloadsAndSealsLoseNoRefreshToken(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := crashfixture.New(fixture.NewIn(t, cluster, sandbox.Config{Faults: true}), 8, 10*time.Second)
+			f.WidenGate()
 			plugin := startedPlugin(f.Fixture)
 			answers := f.DuringExchanges(func() { fixture.Must(t, c.do(f.Ctx, f, plugin)) })
 			if c.undisturbed {

@@ -139,6 +139,8 @@ func TestVaultSecretsOperatorDuringAnOutage(t *testing.T) {
 	fixture.Must(t, f.Sandbox.Pause())
 	f.RefuseConnections()
 	was := operator.restarts
+	// Readers share a token that is younger than ten seconds.
+	f.WaitFor("a refresh that fails", func() bool { return len(secret(f, "token/acme").Warnings) > 0 })
 
 	for range 5 {
 		secret := secret(f, "token/acme")

@@ -47,9 +47,10 @@ func TestABrowserGetsASpareInTheSameVisit(t *testing.T) {
 	wantOneLoginForm(f)
 	wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "ready"})
 
-	f.Write("accounts/acme", fixture.Fields{"refresh_on_read": true})
+	f.Write("refresh/acme", nil)
 	f.WantAPIAccepts(f.AccessToken("acme"))
 	fixture.Must(t, f.Sandbox.RevokeGrant(lastPresented(f)))
+	f.Write("refresh/acme", nil)
 	f.WantAPIAccepts(f.AccessToken("acme"))
 	wantAccount(f, "acme", fixture.Fields{"state": "ready", "spare": "used"})
 }

@@ -132,7 +132,7 @@ func storedEntries(f *fixture.Fixture, version string) map[string]string {
 		return err
 	}))
 	entries["account/golden"] = document.Read(f.T, "backend/internal/account/testdata/account-v"+version+".json")
-	entries["client/other"] = document.Read(f.T, "backend/testdata/client.v"+version+".json")
+	entries["client/other"] = document.Read(f.T, "backend/testdata/client-v"+version+".json")
 	return entries
 }
 

@@ -87,9 +87,10 @@ func TestNoSecretOfALoginGetsOut(t *testing.T) {
 		t.Error("the truncated answer was not sent")
 	}
 	kept := fixture.Credentials()
-	kept["keep_password"], kept["refresh_on_read"] = true, true
+	kept["keep_password"] = true
 	f.Write("accounts/acme", kept)
 	f.Sandbox.RevokeUser(sandbox.DefaultUsername)
+	f.Write("refresh/acme", nil)
 	accessTokens = append(accessTokens, f.AccessToken("acme")) // after a login with the kept password
 	fixture.Must(t, f.Node.Reload(f.Ctx, f.Mount+"/"))
 	answers = append(answers, string(f.Read("accounts/acme").Raw), string(f.Do(http.MethodDelete, "accounts/bob", nil).Raw))

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"crypto/rand"
 	"net/http"
 	"strings"
 	"testing"
@@ -42,8 +43,65 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 	} {
 		f.Do(c.method, c.path, fixture.Fields{c.field: "true"}).WantError(http.StatusBadRequest, c.field)
 	}
-	f.Do(http.MethodGet, "token/acme?no_such_field=1", nil).WantError(http.StatusBadRequest, "no_such_field")
+	f.Do(http.MethodGet, "accounts/acme?no_such_field=1", nil).WantError(http.StatusBadRequest, "no_such_field")
 	f.WantExchanges(0)
+}
+
+// Bank-Vaults adds "version=-1" to the query of every read, whatever the engine.
+func TestUnknownParametersOfATokenReadAreIgnored(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolled(t)
+	for range 2 { // by an exchange, from memory
+		answer := f.Do(http.MethodGet, "token/acme?version=-1&secret-of-mine=nothing-to-see", nil)
+		answer.WantStatus(http.StatusOK)
+		answer.WantWarning(`"secret-of-mine", "version"`)
+		if answer.Text("access_token") == "" || strings.Contains(string(answer.Raw), "nothing-to-see") {
+			t.Errorf("the answer is %s", answer.Raw)
+		}
+	}
+	f.WantExchanges(1)
+}
+
+// Peppol ids and tagged mail addresses are names. What cannot be one gets a message.
+func TestNamesOfAccounts(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolled(t)
+	for _, name := range []string{"0007:5567321707", "svc+prod@example.com", "a.b-c_d"} {
+		f.Write("accounts/"+name, fixture.Fields{"refresh_token": f.Login("alice")})
+		f.AccessToken(name)
+		f.CLIOutput("read", "MOUNT/token/"+name)
+		f.CLIOutput("delete", "MOUNT/accounts/"+name)
+	}
+	for _, path := range []string{"accounts/a..b", "accounts/a/b", "accounts/-a", "accounts/a%20b", "token/a..b", "refresh/a..b", "authorize/a..b", "clients/a..b", "clients/a:b"} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			if answer := f.Do(method, path, fixture.Fields{"min_ttl": "1m"}); answer.Status != http.StatusMethodNotAllowed {
+				answer.WantError(http.StatusBadRequest, "may have letters (A to Z, a to z), digits and _")
+			}
+		}
+	}
+}
+
+// A secret that is written to the wrong field gets into no answer, into no log of Vault
+// and, in clear text, into no audit log. (Vault's audit log shows the keys of a map.)
+func TestValuesInTheWrongFieldAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	f := fixture.NewEnrolled(t)
+	secret := "a-" + strings.ToLower(rand.Text())
+	for _, path := range []string{"config", "clients/default", "clients/new", "accounts/acme", "accounts/new", "token/acme", "authorize/acme"} {
+		for _, field := range []string{"min_ttl", "ttl", "auto_refresh", "client", "token_url", "allowed_hosts", "redirect_uris", "client_id", "prompt", "spare", "unknown"} {
+			for _, value := range []any{"https://" + secret + "/", secret + "..", []string{secret + ".."}, map[string]string{"x": secret}} {
+				answer := f.Do(http.MethodPost, path, fixture.Fields{field: value})
+				if answer.Status < 300 {
+					continue
+				}
+				answer.WantStatus(http.StatusBadRequest)
+				if strings.Contains(string(answer.Raw), secret) {
+					t.Errorf("%s of %s: %s", field, path, answer.Raw)
+				}
+			}
+		}
+	}
+	f.WantNotLogged(map[string]string{"value": secret})
 }
 
 func TestHostsThatAreNotAllowedAreRefused(t *testing.T) {

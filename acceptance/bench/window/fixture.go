@@ -78,7 +78,7 @@ func (f *fixture) fill(ctx context.Context, node *harness.Node) error {
 			"token_url":     f.server.TokenURL(),
 			"ca_cert":       string(f.server.CACertPEM()),
 		}},
-		{"pagero/accounts/acme", map[string]any{"refresh_token": token, "refresh_on_read": true}},
+		{"pagero/accounts/acme", map[string]any{"refresh_token": token}},
 	} {
 		if _, err := f.vault.WriteWithContext(ctx, write.path, write.data); err != nil {
 			return err
@@ -130,6 +130,9 @@ func (f *fixture) measure(ctx context.Context, count int) ([]round, error) {
 
 // read reads the token, which makes an exchange.
 func (f *fixture) read(ctx context.Context) (string, error) {
+	if _, err := f.vault.WriteWithContext(ctx, "pagero/refresh/acme", nil); err != nil {
+		return "", err
+	}
 	secret, err := f.vault.ReadWithContext(ctx, tokenPath)
 	if err != nil {
 		return "", err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,17 @@ func New(mount *fixture.Fixture, accounts int, exchangeTimeout time.Duration) *F
 	}
 	fixture.Must(f.T, f.Each(f.Accounts, f.enrolAccount))
 	return f
+}
+
+// WidenGate lets one exchange of every account through at one time. At first the plugin lets three of them through, and
+// one more after each success: here of the logins of an account that it deletes again.
+func (f *Fixture) WidenGate() {
+	f.T.Helper()
+	fixture.Must(f.T, f.Sandbox.AddUser(sandbox.User{Username: "widening", Password: "widening-password"}))
+	for range len(f.Accounts) {
+		f.Write("accounts/widening", fixture.Fields{"username": "widening", "password": "widening-password"})
+	}
+	f.Do(http.MethodDelete, "accounts/widening?revoke=false", nil)
 }
 
 // Beside enrols other accounts at the same mount, without spares. The result handles all of them at once and has its own

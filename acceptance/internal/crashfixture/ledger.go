@@ -98,6 +98,9 @@ func (f *Fixture) Ledger(settled int) *Ledger {
 	ledger := &Ledger{f: f, Presentations: map[string][]Exchange{}, ends: slices.Concat(f.ends, f.lostLeads())}
 	slices.SortFunc(ledger.ends, func(a, b ProcessEnd) int { return a.before.Compare(b.before) })
 	for i, r := range f.Sandbox.Requests() {
+		if r.User == "" || r.RefreshToken == "" {
+			continue // a probe, which presents a refresh token that was never issued, or a login
+		}
 		e := Exchange{Request: r, proof: i >= settled}
 		ledger.exchanges = append(ledger.exchanges, e)
 		ledger.Presentations[r.RefreshToken] = append(ledger.Presentations[r.RefreshToken], e)

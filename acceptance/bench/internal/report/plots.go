@@ -98,7 +98,7 @@ func benchPlots(dir string, b *Bench) error {
 
 // ladderPlots draws the results of a mount with more and more accounts.
 func ladderPlots(dir, name string, l Ladder) error {
-	lines := []series{{name: "after the survey"}, {name: "after all were read"}, {name: "bare plugin"}}
+	lines := []series{{name: "after the scan"}, {name: "after all were read"}, {name: "bare plugin"}}
 	latency := []series{{name: "p50, from memory"}, {name: "p99, from memory"}}
 	for _, r := range l.Rungs {
 		x := float64(r.Accounts)
