@@ -218,6 +218,18 @@ func TestExchangesInProgressAreBounded(t *testing.T) {
 	})
 }
 
+// A login shows that the way is open, also if no exchange has passed the gate before it.
+func TestLoginsLetMoreExchangesThrough(t *testing.T) {
+	inBubble(t, func(t *testing.T, f *fixture) {
+		for i := range 5 {
+			f.logIn(fmt.Sprintf("account-%d", i), byCode())
+		}
+		if s := f.gates.status(); len(s) != 1 || s[0].Window != firstWindow+5 {
+			t.Errorf("the gates are %+v", s)
+		}
+	})
+}
+
 func TestThreeDoubtsInARowHoldExchangesBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		names := f.enrolMany(5)
