@@ -3,7 +3,8 @@
 // refresh tokens are in internal/account, what acts by them is in internal/rotation, and
 // the requests to Pagero are in internal/oauth.
 //
-// Package rotation's documentation has the order of the locks. Reads take none.
+// Package rotation's documentation has the order of the locks. Reads of cached tokens
+// take none.
 package backend
 
 import (

@@ -14,9 +14,11 @@
 // The files: manager.go (what a Manager needs, and its end), cache.go (what memory
 // holds of one account), locked.go (the handle of an account's lock, and the one
 // way to commit), store.go (the storage), read.go, exchange.go and request.go
-// (reads, the exchanges that they wait for, and one POST), write.go, login.go and
-// delete.go (what people do), background.go and scan.go (what the plugin does by
-// itself), index.go (what memory knows of all accounts), event.go and errors.go.
+// (reads, the exchanges that they wait for, and one POST), gate.go and gates.go (what
+// may be in progress with one token endpoint), skew.go (the server's clock), write.go,
+// login.go and delete.go (what people do), background.go and scan.go (what the plugin
+// does by itself), index.go (what memory knows of all accounts, and which is due next),
+// event.go and errors.go.
 //
 // # Locks
 //
@@ -33,6 +35,7 @@
 // what the Manager was given. Nested, they are taken in this order:
 //
 //	account's lock -> entry.mu -> background.mu -> Manager.mu -> accountIndex.mu
+//	account's lock -> gates.mu -> gate.mu -> the mu of a runner.Group
 //
 // What the Manager was given (the fields of [Options]) is called with an account's
 // lock held, or with no lock. It may take locks of its own, and must not call the
