@@ -15,12 +15,13 @@ import (
 	"github.com/vault-plugin-pagero/vault-plugin-pagero/backend/internal/oauth"
 )
 
-// tended lets time pass, with a kick every minute as Vault gives it.
+// ticked lets time pass, with a tick every minute as Vault gives it.
 func (f *fixture) ticked(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		f.Tick()
 		time.Sleep(min(time.Minute, time.Until(end)))
 	}
+	synctest.Wait() // nothing reads the fixture while the test changes it
 }
 
 func auto(c *account.Change) { c.Settings = func(s *account.Settings) { s.AutoRefresh = true } }
