@@ -105,7 +105,7 @@ var defects = []defect{
 }
 
 // TestDefectsAreFound builds the product code with each defect in turn and plays
-// the default budget of seeds: the simulation has to fail.
+// a budget of 100,000 exchanges: the simulation has to fail.
 func TestDefectsAreFound(t *testing.T) {
 	if !*selftest {
 		t.Skip("takes minutes; make simulate-selftest runs it")
@@ -175,7 +175,7 @@ func playWith(t *testing.T, changed map[string][]byte) string {
 	if err := os.WriteFile(list, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "test", "-vet=off", "-overlay", list, "-run", "^TestSimulation$", ".").CombinedOutput()
+	out, err := exec.Command("go", "test", "-vet=off", "-overlay", list, "-run", "^TestSimulation$", ".", "-exchanges", "100000").CombinedOutput()
 	if err == nil {
 		return "the simulation passed\n" + string(out)
 	}

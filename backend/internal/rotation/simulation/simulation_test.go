@@ -15,7 +15,7 @@ import (
 var (
 	seed     = flag.Uint64("seed", 0, "play this seed only, and with -v print its history")
 	first    = flag.Uint64("first", 1, "the first seed")
-	want     = flag.Int("exchanges", 100_000, "go on until so many exchanges were run")
+	want     = flag.Int("exchanges", 20_000, "go on until so many exchanges were run")
 	duration = flag.Duration("duration", 0, "go on for so long, in place of a number of exchanges")
 	seeds    = flag.Uint64("seeds", 0, "play so many seeds, in place of a number of exchanges")
 )
