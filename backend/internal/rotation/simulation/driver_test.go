@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -143,14 +144,16 @@ func (d *driver) trouble(active *process, name string) {
 	}
 }
 
-// mistype writes nonsense over a grant that may live.
+// mistype writes nonsense over a grant that may live. A grant that was written and has
+// never worked may give way to the one that waits for it.
 func (d *driver) mistype(ctx context.Context, p *process, name string) {
 	e, found := d.stored(name)
 	if !found {
 		return
 	}
 	d.mu.Lock()
-	if t := d.server.tokens[e.Grants[0].RefreshToken]; t != nil && !t.used && !t.grant.revoked && e.Grants[0].Death == nil {
+	if t := d.server.tokens[e.Grants[0].RefreshToken]; t != nil && !t.used && !t.grant.revoked && e.Grants[0].Death == nil &&
+		!slices.ContainsFunc(e.Grants, func(g storedGrant) bool { return g.Replaced }) {
 		d.mistyped[name] = t.grant
 	}
 	d.server.count++

@@ -151,6 +151,7 @@ type entry struct {
 type storedGrant struct {
 	RefreshToken string    `json:"refresh_token"`
 	Death        *struct{} `json:"death"`
+	Replaced     bool      `json:"replaced"`
 }
 
 // saved notes which tokens are in the storage now.
