@@ -91,7 +91,7 @@ func accountSettings() map[string]*framework.FieldSchema {
 		},
 		fieldRefreshOnRead: {
 			Type:         framework.TypeBool,
-			Description:  "Every read runs the refresh grant. Concurrent reads share one exchange.",
+			Description:  "A read runs the refresh grant, unless the token is younger than 10 seconds. Concurrent reads share one exchange.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Refresh on read"},
 		},
 		fieldAutoRefresh: {

@@ -82,7 +82,7 @@ type Account struct {
 // Settings are the settings of one account.
 type Settings struct {
 	MinTTL        time.Duration // 0 for the mount's
-	RefreshOnRead bool          // every read runs the refresh grant
+	RefreshOnRead bool          // a read runs the refresh grant, unless the token is young
 	AutoRefresh   bool          // refreshed in the background when its TTL is over
 }
 

@@ -128,16 +128,21 @@ func (a Account) withClient(client string) Account {
 }
 
 // withGrant gives the account a new grant, and forgets what it knew of the former
-// one: its access token and its errors. If the former one lives, it waits until the
-// new one has worked once. A former one that was written, too, and has never worked
-// gives way to the one that waits for it. Spares stay.
+// one: its access token and its errors. Grants that live wait until a newer one has
+// worked once; a former one that has never worked gives way if [maxReplaced] others
+// wait. Spares stay.
 func (a Account) withGrant(refreshToken oauth.Secret, now time.Time) Account {
 	var former string
 	if len(a.Grants) > 0 {
 		former = a.Grants[0].FirstTokenHash
 	}
-	waits := slices.ContainsFunc(a.Grants, func(g Grant) bool { return g.Replaced && g.Death == nil })
-	a = a.without(func(g Grant) bool { return g.Death != nil || waits && g.FirstTokenHash == former })
+	waiting := 0
+	for _, g := range a.Grants {
+		if g.Replaced && g.Death == nil {
+			waiting++
+		}
+	}
+	a = a.without(func(g Grant) bool { return g.Death != nil || waiting >= maxReplaced && g.FirstTokenHash == former })
 	grants := []Grant{newGrant(refreshToken, now)}
 	for _, g := range a.Grants {
 		g.Replaced = g.Replaced || g.FirstTokenHash == former

@@ -178,8 +178,28 @@ func TestRetiredGrantsAreBounded(t *testing.T) {
 	if len(a.RetiredHashes) != maxRetired {
 		t.Errorf("%d retired grants are remembered", len(a.RetiredHashes))
 	}
-	if !a.hasSeen(secret("token 97")) || a.hasSeen(secret("token 0")) {
+	if !a.hasSeen(secret("token 97")) || a.hasSeen(secret("token 50")) {
 		t.Error("not the newest are remembered")
+	}
+	if len(a.Grants) != 1+maxReplaced+1 { // the newest, those that wait, the spare
+		t.Errorf("%d grants are kept", len(a.Grants))
+	}
+}
+
+// While no token can be tried, people write a good one, and then nonsense over it.
+func TestEveryWrittenTokenWaitsUntilANewerOneHasWorked(t *testing.T) {
+	a := enrolled(t)
+	for _, token := range []string{"good", "slip", "another slip"} {
+		a, _ = apply(t, a, Change{RefreshToken: secret(token)})
+	}
+	if tokensOf(a) != "another slip slip good second spare" {
+		t.Fatalf("the grants are %q", tokensOf(a))
+	}
+	a = afterwards(a, rejected(oauth.CodeInvalidGrant))
+	a = afterwards(a, rejected(oauth.CodeInvalidGrant))
+	a = afterwards(a, succeeded("better"))
+	if tokensOf(a) != "better spare" || a.State() != StateReady || a.SpareState() != SpareReady {
+		t.Errorf("the grants are %q, the state is %s, the spare %s", tokensOf(a), a.State(), a.SpareState())
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 // maxRetired is the number of grants that are gone and still remembered.
 const maxRetired = 16
 
+// maxReplaced is the number of grants that may wait until a token that was written over
+// them has worked. People write more than one token while none can be tried.
+const maxReplaced = 4
+
 // InUse is the index of the grant that the next exchange for readers uses: the first
 // living grant. If the server has refused that one twice, it is the living grant whose wait
 // ends first, because a refusal may mean a dead grant under another name. If no grant
@@ -141,7 +145,7 @@ func (a Account) withGrantAt(i int, g Grant) Account {
 }
 
 // promote moves the grant at i to the front, because it has worked. Dead grants are
-// retired, and so is one that was replaced by it.
+// retired, and so are those that it replaced, which are behind it. Others go on as spares.
 func (a Account) promote(i int) Account {
 	front := a.Grants[i]
 	front.Replaced = false
@@ -149,7 +153,7 @@ func (a Account) promote(i int) Account {
 	for j, g := range a.Grants {
 		switch {
 		case j == i:
-		case g.Death == nil && (i > 0 || !g.Replaced):
+		case g.Death == nil && (j < i || !g.Replaced):
 			g.Replaced = false
 			grants = append(grants, g)
 		default:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -144,16 +143,21 @@ func (d *driver) trouble(active *process, name string) {
 	}
 }
 
-// mistype writes nonsense over a grant that may live. A grant that was written and has
-// never worked may give way to the one that waits for it.
+// mistype writes nonsense over a grant that may live. If four grants wait already, it may
+// give way to them.
 func (d *driver) mistype(ctx context.Context, p *process, name string) {
 	e, found := d.stored(name)
 	if !found {
 		return
 	}
 	d.mu.Lock()
-	if t := d.server.tokens[e.Grants[0].RefreshToken]; t != nil && !t.used && !t.grant.revoked && e.Grants[0].Death == nil &&
-		!slices.ContainsFunc(e.Grants, func(g storedGrant) bool { return g.Replaced }) {
+	waiting := 0
+	for _, g := range e.Grants {
+		if g.Replaced {
+			waiting++
+		}
+	}
+	if t := d.server.tokens[e.Grants[0].RefreshToken]; t != nil && !t.used && !t.grant.revoked && e.Grants[0].Death == nil && waiting < 4 {
 		d.mistyped[name] = t.grant
 	}
 	d.server.count++
