@@ -62,14 +62,14 @@ func TestNoSecretGetsOut(t *testing.T) {
 				// Storage errors name keys, never values.
 				m.storage.fail(fault{verb: v, after: after}, fault{verb: v, after: after, err: errors.New("disk full")})
 				everything()
-				m.storage.mend()
+				m.storage.heal()
 				m.restart()
 			}
 		}
 		m.storage.fail(fault{verb: put, key: "account/", skip: 1})
 		m.read("token/acme")
 		m.pass(minute)
-		m.storage.mend()
+		m.storage.heal()
 		m.pass(2 * minute)
 		m.stop()
 

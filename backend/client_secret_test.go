@@ -198,7 +198,7 @@ func TestTokenIsServedWhereForgettingThePreviousSecretFails(t *testing.T) {
 		if !m.previousSecretKept() || !strings.Contains(m.log.String(), "the previous client secret is kept") {
 			t.Error("the failure is not in the log")
 		}
-		m.storage.mend()
+		m.storage.heal()
 		m.restart()
 		m.want(m.write("refresh/acme", nil), 200)
 		m.stop()

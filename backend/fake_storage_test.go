@@ -63,7 +63,7 @@ func (s *faultyStorage) fail(faults ...fault) {
 	s.faults = faults
 }
 
-func (s *faultyStorage) mend() { s.fail() }
+func (s *faultyStorage) heal() { s.fail() }
 
 // snapshot returns a storage with the same entries, and without faults.
 func (s *faultyStorage) snapshot(t *testing.T) *faultyStorage {

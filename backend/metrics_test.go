@@ -71,7 +71,7 @@ func TestRescueCopiesAreCounted(t *testing.T) {
 		m.storage.fail(fault{verb: put, key: "account/", skip: 1})
 		m.want(m.read("token/acme"), 200)
 		m.wantMetric(`pagero_unsaved_refresh_tokens 1`)
-		m.storage.mend()
+		m.storage.heal()
 		m.pass(2 * minute)
 		m.wantMetric(`pagero_unsaved_refresh_tokens 0`)
 	})

@@ -184,7 +184,7 @@ func TestEveryOperationUsesTheStorageAsTheTableSays(t *testing.T) {
 					if used := slices.ContainsFunc(op.uses, func(f fault) bool { return f.verb == v }); failed != used {
 						t.Errorf("with %s failing, it fails: %v", v, failed)
 					}
-					m.storage.mend()
+					m.storage.heal()
 				})
 			}
 		})
@@ -211,7 +211,7 @@ func TestEveryOperationSurvivesAFailingStorage(t *testing.T) {
 							t.Errorf("the error of %s does not name the account: %s", name, a)
 						}
 						m.wantPosts(0)
-						m.storage.mend()
+						m.storage.heal()
 						if !op.exchanges() {
 							want := before
 							if after && f.verb != get && f.verb != list {
@@ -271,7 +271,7 @@ func TestExistenceChecksFailWithTheStorage(t *testing.T) {
 			if _, exists, err := m.HandleExistenceCheck(t.Context(), req); err == nil {
 				t.Errorf("%s exists is %v though nobody knows", path, exists)
 			}
-			m.storage.mend()
+			m.storage.heal()
 			if _, exists, err := m.HandleExistenceCheck(t.Context(), req); err != nil || !exists {
 				t.Errorf("%s exists is %v: %v", path, exists, err)
 			}

@@ -25,7 +25,7 @@ func TestPanicInAnOperationIsAnError(t *testing.T) {
 					if !strings.Contains(m.log.String(), "[ERROR]") || !strings.Contains(m.log.String(), "fake_storage_test.go") {
 						t.Errorf("the log has no stack: %s", m.log)
 					}
-					m.storage.mend()
+					m.storage.heal()
 					m.pass(2 * minute)
 					m.want(op.do(m), op.status)
 				})
@@ -81,7 +81,7 @@ func TestPanicInACallOfVaultIsALineInTheLog(t *testing.T) {
 			}
 			return err
 		})
-		m.storage.mend()
+		m.storage.heal()
 		m.want(m.read("token/acme"), 200)
 	})
 }

@@ -257,7 +257,7 @@ func TestCallbackFailsWithTheStorageAndSpendsNothing(t *testing.T) {
 					m.wantPage(a, 500, "does not work at the moment")
 				}
 				m.wantPosts(0)
-				m.storage.mend()
+				m.storage.heal()
 				m.wantPage(m.visit(data), 200)
 				m.wantPosts(1)
 			})
@@ -303,7 +303,7 @@ func TestStrangersAtTheCallbackLearnNothingOfTheStorage(t *testing.T) {
 					t.Error("the cause is not in the log")
 				}
 				m.wantPosts(0)
-				m.storage.mend()
+				m.storage.heal()
 				m.wantPage(m.visit(fields{"state": known, "code": codeOne}), 200)
 			})
 		})

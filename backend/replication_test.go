@@ -193,7 +193,7 @@ func TestWritesToAReadOnlyStorageAreForwarded(t *testing.T) {
 					m.storage.fail(fault{verb: put, err: text}, fault{verb: remove, err: text})
 					m.wantReadOnly(op.do(m))
 					m.wantReadOnly(op.do(m))
-					m.storage.mend()
+					m.storage.heal()
 					m.wantPosts(0)
 					if after := m.view(); after != before {
 						t.Errorf("it has changed\n%s\nto\n%s", before, after)

@@ -152,7 +152,7 @@ func TestTokenOfAnUnsavedPairIsServedWithAWarningUntilItIsSaved(t *testing.T) {
 		m.wantWarning(m.want(m.read("accounts/acme"), 200), "not saved yet")
 		m.want(m.write("refresh/acme", nil), 500, "held in memory")
 		m.wantPosts(1)
-		m.storage.mend()
+		m.storage.heal()
 		m.pass(2 * minute)
 		m.restart()
 		again := m.want(m.read("token/acme"), 200)

@@ -178,7 +178,7 @@ func TestAHarmlessProbeOpensTheGate(t *testing.T) {
 	})
 }
 
-func TestASuccessEndsTheWaitsOfWhoDidNotReachTheServer(t *testing.T) {
+func TestASuccessEndsTheWaitsOfAccountsThatDidNotReachTheServer(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		f.enrolMany(2, auto)
 		f.server.always = unreachable
