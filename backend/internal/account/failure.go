@@ -85,9 +85,11 @@ const (
 	setupWait = time.Minute
 	// maxRetryAfter bounds what a server's Retry-After can ask for.
 	maxRetryAfter = 10 * time.Minute
-	// longestWait is longer than any wait that this package sets. A stored time
-	// that is further ahead comes from a clock that was wrong, and does not count.
-	longestWait = time.Hour + time.Minute
+	// longestWait is longer than any wait that this package sets.
+	longestWait = time.Hour + clockMargin
+	// clockMargin is how far the clocks of two nodes may be apart before the waits that
+	// one of them has stored do not count on the other.
+	clockMargin = time.Minute
 )
 
 // step returns the wait after the nth failure, n ≥ 1.
@@ -135,9 +137,22 @@ func (f *Failure) after(kind FailureKind, o Outcome, prompt bool) *Failure {
 	return next
 }
 
-// waitsUntil is when the wait is over; not after now if it is.
+// longest is the longest wait after a failure of this kind.
+func (k FailureKind) longest() time.Duration {
+	switch {
+	case k.refusal() || k == FailedHeldBack: // the gate's probes are up to an hour apart
+		return time.Hour
+	case k == FailedStorage || k == FailedSetup: // nothing has asked for a longer one
+		return time.Minute
+	default:
+		return maxRetryAfter
+	}
+}
+
+// waitsUntil is when the wait is over; not after now if it is. A time that is further
+// ahead than the longest wait of its kind comes from a clock that was wrong.
 func (f *Failure) waitsUntil(now time.Time) time.Time {
-	if f == nil || f.NextAttempt.After(now.Add(longestWait)) {
+	if f == nil || f.NextAttempt.After(now.Add(f.Kind.longest()+clockMargin)) {
 		return time.Time{}
 	}
 	return f.NextAttempt

@@ -75,9 +75,13 @@ func TestWaitFollowsFromTheKindOfFailureAndTheirNumber(t *testing.T) {
 }
 
 func TestNoWaitIsLongerThanTheLongest(t *testing.T) {
-	for _, kind := range []FailureKind{FailedUnreachable, FailedInDoubt, FailedThrottled, FailedClient, FailedRequest, FailedAnswer, FailedStorage} {
-		if wait := waitAfter(kind, 100, 0.999999, 48*time.Hour); wait >= longestWait {
-			t.Errorf("%s: a wait of %s would not count, because it is not shorter than %s", kind, wait, longestWait)
+	for _, kind := range []FailureKind{FailedUnreachable, FailedInDoubt, FailedUnreadable, FailedRefused, FailedThrottled, FailedClient, FailedRequest, FailedAnswer, FailedStorage, FailedSetup} {
+		retryAfter := 48 * time.Hour
+		if kind == FailedStorage || kind == FailedSetup { // nobody has answered
+			retryAfter = 0
+		}
+		if wait := waitAfter(kind, 100, 0.999999, retryAfter); wait > kind.longest() {
+			t.Errorf("%s: a wait of %s would not count, because it is longer than %s", kind, wait, kind.longest())
 		}
 	}
 }
@@ -169,16 +173,23 @@ func TestAttemptThatWasNotSentWaitsInSpiteOfATimeFromAWrongClock(t *testing.T) {
 
 func TestWaitCountsOnlyWithinTheLongestOne(t *testing.T) {
 	for name, c := range map[string]struct {
+		kind FailureKind
 		next time.Duration
 		held bool
 	}{
-		"over":                     {0, false},
-		"a second":                 {time.Second, true},
-		"the longest":              {longestWait, true},
-		"longer than the longest":  {longestWait + 1, false},
-		"a year, of a wrong clock": {365 * 24 * time.Hour, false},
+		"over":                         {FailedRequest, 0, false},
+		"a second":                     {FailedRequest, time.Second, true},
+		"the longest":                  {FailedRequest, time.Hour + clockMargin, true},
+		"longer than the longest":      {FailedRequest, time.Hour + clockMargin + 1, false},
+		"a year, of a wrong clock":     {FailedRequest, 365 * 24 * time.Hour, false},
+		"the longest Retry-After":      {FailedThrottled, maxRetryAfter + clockMargin, true},
+		"longer than that":             {FailedThrottled, maxRetryAfter + clockMargin + 1, false},
+		"the longest of a storage":     {FailedStorage, time.Minute + clockMargin, true},
+		"twenty minutes of a storage":  {FailedStorage, 20 * time.Minute, false},
+		"the longest of the gate":      {FailedHeldBack, time.Hour, true},
+		"the longest without a client": {FailedSetup, setupWait, true},
 	} {
-		f := &Failure{Kind: FailedRequest, NextAttempt: noon.Add(c.next)}
+		f := &Failure{Kind: c.kind, NextAttempt: noon.Add(c.next)}
 		if held := f.waitsUntil(noon).After(noon); held != c.held {
 			t.Errorf("%s: held %t", name, held)
 		}

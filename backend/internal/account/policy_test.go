@@ -287,7 +287,7 @@ func checkMayStart(t *rapid.T, a *Account, c Conditions, r ReadRequest, action A
 			t.Fatal("acts while another process may have an exchange in progress")
 		}
 	}
-	if f := g.Failure; !r.Force && f != nil && noon.Before(f.NextAttempt) && !noon.Add(longestWait).Before(f.NextAttempt) && !clientMayBeCorrected(f, c) {
+	if f := g.Failure; !r.Force && f != nil && noon.Before(f.NextAttempt) && !noon.Add(f.Kind.longest()+clockMargin).Before(f.NextAttempt) && !clientMayBeCorrected(f, c) {
 		t.Fatal("acts before the wait is over")
 	}
 	if action == Exchange {
