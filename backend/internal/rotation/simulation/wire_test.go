@@ -78,6 +78,7 @@ func (n wire) RedeemCode(ctx context.Context, client oauth.Client, code oauth.Co
 		lost:    func(r oauth.Result) { w.server.tokens[r.Tokens.RefreshToken.Reveal()].grant.lost = true },
 	})
 	if !n.dead && answer.Outcome == oauth.Succeeded {
+		w.pathSeen(n.process, answer) // it opens the gate
 		w.received(n.process, w.server.tokens[answer.Tokens.RefreshToken.Reveal()])
 	}
 	dead := n.dead
